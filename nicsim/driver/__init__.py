@@ -1,0 +1,1 @@
+"""The reference miniport driver: handles, shadow tables, statuses."""

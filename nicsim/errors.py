@@ -1,0 +1,51 @@
+"""Everything nicsim raises on purpose.
+
+    NicsimError
+      Malformed            bytes from the wire that are not what their own lengths and fields say
+        NotIp              a frame that carries no IP packet at all (ARP, LLDP, ...)
+      EspError             an ESP packet that cannot be opened
+        EspSyntaxError     its length cannot be right (CRYPTO_INVALID_PACKET_SYNTAX, N-RX-15)
+        IntegrityError     its ICV is wrong
+        TrailerError       its ICV is good, but its padding or trailer is not
+      InputError           something a person gave us: a file, an option, an address
+        CaptureError       a capture file that cannot be read at all
+
+Errors of the C layouts (`StructureError`, `TooShort`) belong to `offload_oids`, which stands alone. A message
+says what was needed and what came, and never holds a key. Anything outside this tree is a bug.
+"""
+
+
+class NicsimError(Exception):
+    """The root: catch it at the outermost edge only."""
+
+
+class Malformed(NicsimError):
+    """Bytes from the wire that contradict themselves."""
+
+
+class NotIp(Malformed):
+    """A frame that carries no IP packet."""
+
+
+class EspError(NicsimError):
+    """An ESP packet that cannot be opened."""
+
+
+class EspSyntaxError(EspError):
+    """An ESP packet whose length cannot be right."""
+
+
+class IntegrityError(EspError):
+    """An ESP packet whose integrity check value is wrong."""
+
+
+class TrailerError(EspError):
+    """An authentic ESP packet whose padding or trailer is wrong (RFC 4303 section 2.4)."""
+
+
+class InputError(NicsimError):
+    """Something a person gave us cannot be used; the message is one clear sentence."""
+
+
+class CaptureError(InputError):
+    """A capture file that cannot be read at all."""

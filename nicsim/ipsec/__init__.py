@@ -1,0 +1,1 @@
+"""Opening and sealing ESP, shared by the card and the host."""

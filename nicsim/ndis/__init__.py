@@ -1,0 +1,1 @@
+"""What NDIS itself does between the transport and the miniport driver."""

@@ -1,0 +1,1 @@
+"""A capture through the NIC: what it does with every frame, and why."""

@@ -1,0 +1,1 @@
+"""Bytes on the wire: headers, markers, checksums, capture files. No keys, no policy."""
