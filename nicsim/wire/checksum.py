@@ -6,10 +6,10 @@ checksum after decryption.
 
 import struct
 
+from nicsim.wire.esp import PROTOCOL_UDP
+
 _PSEUDO_IPV4 = struct.Struct(">4s4sxBH")
 _PSEUDO_IPV6 = struct.Struct(">16s16sI3xB")
-
-PROTOCOL_UDP = 17
 
 
 def internet_checksum(data: bytes) -> int:

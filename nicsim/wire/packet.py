@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from nicsim.errors import Malformed, NotIp
+from nicsim.wire.esp import PROTOCOL_UDP
 
 
 class LinkType(IntEnum):
@@ -123,9 +124,7 @@ _ETHERTYPE_NAMES = {
     0x9000: "loopback",
 }
 
-# Upper protocols and extension headers we act on.
 _HOP_BY_HOP = 0
-_UDP = 17
 _ROUTING = 43
 _FRAGMENT = 44
 _DESTINATION_OPTIONS = 60
@@ -281,7 +280,7 @@ def _parse_ipv4(frame: bytes, network: int, limit: int, encapsulation: Encapsula
     else:
         fragment_offset = 0
         more = is_fragment = False
-    if protocol != _UDP or fragment_offset:
+    if protocol != PROTOCOL_UDP or fragment_offset:
         return Packet(
             encapsulation, network, 4, src, dst, ttl, protocol, payload, end, options,
             fragment_offset, more, identification, is_fragment,
@@ -342,7 +341,7 @@ def _parse_ipv6(frame: bytes, network: int, limit: int, encapsulation: Encapsula
         )
     else:
         packet = Packet(encapsulation, network, 6, src, dst, ttl, protocol, payload, end, False, 0, False, 0, False)
-    if packet.protocol == _UDP and not packet.fragment_offset:
+    if packet.protocol == PROTOCOL_UDP and not packet.fragment_offset:
         payload = packet.payload
         packet.src_port, packet.dst_port, packet.udp_end = _parse_udp(frame, payload, end, packet.more_fragments)
         packet.udp_payload = payload + UDP_HEADER_LENGTH
