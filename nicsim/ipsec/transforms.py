@@ -5,7 +5,7 @@ The catalogue is data: two enums and the table of sizes behind each (RFC 2403, 2
 then works on bare ESP, from the SPI to the end of the ICV (RFC 4303 section 2); it knows nothing of IP, padding
 content or replay.
 
-Below: `cryptography`, imported nowhere else in the packets' path. Above: esp.py, the card and the host. All lengths
+Below: `cryptography`, which nothing else on a packet's path imports. Above: esp.py, the card and the host. All lengths
 are bytes and all integers on the wire are big-endian. A `Transform` keeps cipher state between calls, so it belongs
 to one thread.
 """
@@ -23,9 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from nicsim.errors import EspSyntaxError, InputError, IntegrityError, NicsimError
-
-SPI_AND_SEQUENCE_LENGTH = 8
-"""The part of ESP before the IV: SPI (4) and the low half of the sequence number (4)."""
+from nicsim.wire.esp import ESP_HEADER_LENGTH
 
 _GCM_TAG_LENGTH = 16
 
@@ -207,7 +205,7 @@ class Transform:
         self._block = encryption.block
         self._iv_length = encryption.iv_length
         self._icv_length = keys.icv_length
-        self._overhead = SPI_AND_SEQUENCE_LENGTH + self._iv_length + self._icv_length
+        self._overhead = ESP_HEADER_LENGTH + self._iv_length + self._icv_length
         self._salt = keys.salt
 
         self._gcm: AESGCM | None = None
@@ -254,13 +252,13 @@ class Transform:
                 raise IntegrityError(f"{self.keys.integrity.value}: the ICV does not match the packet")
         self._check_ciphertext_length(end - start - self._overhead)
         # From the IV on: see __init__. For NULL the IV is empty and the text is already plain.
-        encrypted = view[start + SPI_AND_SEQUENCE_LENGTH : icv_start]
+        encrypted = view[start + ESP_HEADER_LENGTH : icv_start]
         if self._cbc_decrypt is None:
             return bytes(encrypted)
         return self._cbc_decrypt(encrypted)[self._iv_length :]
 
     def _open_gcm(self, gcm: AESGCM, buffer: bytes, start: int, end: int, sequence_high: int | None) -> bytes:
-        iv_start = start + SPI_AND_SEQUENCE_LENGTH
+        iv_start = start + ESP_HEADER_LENGTH
         text_start = iv_start + self._iv_length
         nonce = self._salt + buffer[iv_start:text_start]
         associated = _associated_data(buffer[start:iv_start], sequence_high)
@@ -290,8 +288,8 @@ class Transform:
         blocks. `iv` is what goes on the wire: unpredictable for CBC, never repeated under one key for GCM, empty for
         NULL. `sequence_high` as in `open`. Raises SealError when a length is wrong.
         """
-        if len(head) != SPI_AND_SEQUENCE_LENGTH:
-            raise SealError(f"SPI and sequence number need {SPI_AND_SEQUENCE_LENGTH} bytes, {len(head)} came")
+        if len(head) != ESP_HEADER_LENGTH:
+            raise SealError(f"SPI and sequence number need {ESP_HEADER_LENGTH} bytes, {len(head)} came")
         if len(iv) != self._iv_length:
             raise SealError(f"{self.keys.encryption.value} needs an IV of {self._iv_length} bytes, {len(iv)} came")
         if not plaintext or len(plaintext) % self._block:
