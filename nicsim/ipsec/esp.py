@@ -42,7 +42,10 @@ _TRAILER_LENGTH = 2
 _DEFAULT_PADDING = bytes(range(1, 256))
 
 _HOP_BY_HOP, _ROUTING, _FRAGMENT = 0, 43, 44
-_IP_PACKET_MAX = 0xFFFF
+# What an IPv4 total length, an IPv6 payload length and a UDP length can say.
+_LENGTH_MAX = 0xFFFF
+# UDP header and marker in front of ESP.
+_UDP_PART = {Encapsulation.NONE: 0, Encapsulation.UDP: 8, Encapsulation.UDP_NON_IKE: 16}
 _U16 = struct.Struct(">H")
 
 
@@ -192,12 +195,16 @@ def _extension_headers(ip_packet: bytes, end: int) -> Iterator[tuple[int, int, i
 
 def _carry(association: Association, front: bytes, esp: bytes) -> bytes:
     """Put ESP behind the IP headers in front of it, with UDP and marker if the association says so."""
+    is_ipv4 = front[0] >> 4 == 4
+    length = len(front) - (0 if is_ipv4 else IPV6_HEADER_LENGTH) + _UDP_PART[association.encapsulation] + len(esp)
+    if length > _LENGTH_MAX:
+        raise SealError(f"an IP packet holds {_LENGTH_MAX} bytes, {length} came")
     if association.encapsulation is Encapsulation.NONE:
         return _with_payload(front, PROTOCOL_ESP, esp)
     if association.encapsulation is Encapsulation.UDP_NON_IKE:
         esp = NON_IKE_MARKER + esp
     ports = association.src_port, association.dst_port
-    if front[0] >> 4 == 4:
+    if is_ipv4:
         return _with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp))  # checksum 0, N-NAT-5
     # IPv6 has no header checksum, so UDP's is needed (RFC 8200 section 8.1).
     return _with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp, checksum=None, src=front[8:24], dst=front[24:40]))
@@ -206,8 +213,6 @@ def _carry(association: Association, front: bytes, esp: bytes) -> bytes:
 def _with_payload(front: bytes, protocol: int, payload: bytes) -> bytes:
     """The IP headers with another payload: protocol, lengths and the IPv4 checksum follow it, all else stays."""
     total_length = len(front) + len(payload)
-    if total_length > _IP_PACKET_MAX:
-        raise SealError(f"an IP packet holds {_IP_PACKET_MAX} bytes, {total_length} came")
     if front[0] >> 4 == 4:
         return rewrite_ipv4(front, protocol=protocol, total_length=total_length) + payload
     headers = bytearray(front)
