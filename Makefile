@@ -26,7 +26,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/replay.py
 
 rules: $(VENV)/.installed-test
-	$(BIN)/python tests/rules_report.py
+	$(BIN)/python -m tests.rules_report
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/out
