@@ -51,7 +51,7 @@ def seal(
     if sa.cipher != "null":
         encryptor = _cbc(sa, iv).encryptor()
         ciphertext = encryptor.update(plaintext) + encryptor.finalize()
-    return head + iv + ciphertext + _mac(sa, head + iv + ciphertext + (high if extended else b""))
+    return head + iv + ciphertext + mac(sa, head + iv + ciphertext + (high if extended else b""))
 
 
 def open_(sa: OracleSa, esp: bytes, high: int | None = None) -> tuple[bytes, int] | None:
@@ -68,7 +68,7 @@ def open_(sa: OracleSa, esp: bytes, high: int | None = None) -> tuple[bytes, int
         except InvalidTag:
             return None
     else:
-        if _mac(sa, esp[:icv_at] + high_bytes) != icv:
+        if mac(sa, esp[:icv_at] + high_bytes) != icv:
             return None
         plaintext = ciphertext
         if sa.cipher != "null":
@@ -87,7 +87,7 @@ def _cbc(sa: OracleSa, iv: bytes) -> Cipher[modes.CBC]:
     return Cipher(TripleDES(sa.cipher_key * 3 if sa.cipher == "des" else sa.cipher_key), modes.CBC(iv))
 
 
-def _mac(sa: OracleSa, message: bytes) -> bytes:
+def mac(sa: OracleSa, message: bytes) -> bytes:
     if not sa.mac:
         return b""
     return hmac.digest(sa.mac_key, message, sa.mac)[: sa.icv_length]
