@@ -35,17 +35,17 @@ clean:
 # One stamp for each set of packages; a change of pyproject.toml makes all of them old.
 
 $(VENV)/.made:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml
-	$(INSTALL) .
+	@$(INSTALL) .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.made pyproject.toml
-	$(INSTALL) '.[test]'
+	@$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-check: $(VENV)/.made pyproject.toml
-	$(INSTALL) '.[check,test]'
+	@$(INSTALL) '.[check,test]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -27,7 +27,7 @@ from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
 
 _Choice = TypeVar("_Choice", bound=Enum)
 
-SIZE_LIMIT = 64 * 1024 * 1024
+SIZE_LIMIT = 16 * 1024 * 1024  # some twenty thousand SAs
 
 
 class Marker(Enum):
@@ -308,8 +308,9 @@ def _need_length(member: str, value: bytes, algorithm: str, lengths: tuple[int, 
 # Wireshark's esp_sa
 
 
-# One field in its quotes, up to the comma or the end of the line; a backslash escapes the character after it.
-_FIELD = re.compile(r'[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(,|$)')
+# One field in its quotes, up to the comma or the end of the line; a backslash escapes the character after it. The
+# quantifiers do not backtrack, so a line of any length takes time in proportion.
+_FIELD = re.compile(r'[ \t]*"((?:[^"\\]++|\\.)*+)"[ \t]*(,|$)')
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 _SEQUENCE_LENGTHS = {"32-bit": False, "64-bit": True}
 _PROTOCOLS = {"IPV4": (4,), "IPV6": (16,), "ANY": (4, 16)}  # and the lengths of their addresses

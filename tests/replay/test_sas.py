@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,24 @@ def test_exported_lines_read_back_to_the_same_keys(read, folder: Path) -> None:
 
 def test_captures_were_found() -> None:
     assert len(CAPTURES) == 5
+
+
+@pytest.mark.parametrize(
+    ("trace", "folder", "capture"),
+    [
+        ("natt-3des-md5-server", "s2-ikev1-main-rsa-3des-md5-nat", "server-side.pcap"),
+        ("natt-aes128-sha1-client", "s1-ikev1-main-psk-aes128-sha1-nat", "client-side.pcap"),
+    ],
+)
+def test_the_traces_that_ship_are_those_captures(trace: str, folder: str, capture: str) -> None:
+    traces, tested = Path(__file__).parents[2] / "traces", Path(__file__).parents[1] / "captures" / folder
+    assert (traces / f"{trace}.pcap").read_bytes() == (tested / capture).read_bytes()
+    shipped, original = read_sa_file(traces / f"{trace}.sas.json"), read_sa_file(tested / "sas.json")
+    assert [replace(sa, where="") for sa in shipped] == [replace(sa, where="") for sa in original]
+    shipped_facts = json.loads((traces / f"{trace}.expect.json").read_text())
+    facts = json.loads((tested / "expect.json").read_text())
+    assert shipped_facts["captures"] == {f"{trace}.pcap": facts["captures"][capture]}
+    assert shipped_facts["replay_window"] == facts["replay_window"]
 
 
 def test_no_key_in_the_repr(read) -> None:
