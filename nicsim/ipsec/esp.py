@@ -257,6 +257,6 @@ def _esp_in(association: Association, ip_packet: bytes, packet: Packet) -> tuple
     if association.encapsulation is Encapsulation.UDP:
         return packet.udp_payload, packet.udp_end
     start = packet.udp_payload + len(NON_IKE_MARKER)
-    if ip_packet[packet.udp_payload : min(start, packet.udp_end)] != NON_IKE_MARKER:
+    if ip_packet[packet.udp_payload : start] != NON_IKE_MARKER:
         raise Malformed("the association needs the 8 zero bytes of the non-IKE marker, they are not there")
     return start, packet.udp_end

@@ -210,11 +210,37 @@ def test_tunnel_carries_only_ip() -> None:
             protect(TUNNEL, Transform(KEYS), inner, sequence=1, iv=IV)
 
 
-def test_packet_that_would_grow_beyond_its_length_field_is_refused() -> None:
-    for association in (TUNNEL, TUNNEL_6, replace(TUNNEL, encapsulation=Encapsulation.UDP)):
-        inner = build_ipv4(A4, B4, 253, bytes(65500))
-        with pytest.raises(SealError, match="an IP packet holds 65535 bytes"):
-            protect(association, Transform(KEYS), inner, sequence=1, iv=IV)
+@pytest.mark.parametrize(
+    ("encapsulation", "outer_six", "most"),
+    [
+        # 65535 less outer header, UDP part, ESP header and ICV, in whole words, less the 2 bytes of the trailer.
+        (Encapsulation.NONE, False, 65535 - 3 - 20 - 0 - 8 - 12 - 2),
+        (Encapsulation.UDP, False, 65535 - 3 - 20 - 8 - 8 - 12 - 2),
+        (Encapsulation.UDP_NON_IKE, False, 65535 - 3 - 20 - 16 - 8 - 12 - 2),
+        # The IPv6 header does not count into its payload length.
+        (Encapsulation.NONE, True, 65535 - 3 - 0 - 0 - 8 - 12 - 2),
+        (Encapsulation.UDP, True, 65535 - 3 - 0 - 8 - 8 - 12 - 2),
+    ],
+)
+def test_packet_that_would_outgrow_its_length_field_is_refused(
+    encapsulation: Encapsulation, outer_six: bool, most: int
+) -> None:
+    keys = SaKeys(Encryption.NULL, b"", Integrity.HMAC_SHA1_96, made_up("sha1", 20))
+    association = replace(TUNNEL_6 if outer_six else TUNNEL, keys=keys, encapsulation=encapsulation)
+    transform = Transform(keys)
+    inner = build_ipv4(A4, B4, 253, bytes(most - 20))
+    assert unprotect(association, transform, protect(association, transform, inner, sequence=1, iv=b"")) == inner
+    with pytest.raises(SealError, match="an IP packet holds 65535 bytes"):
+        protect(association, transform, inner + b"\0", sequence=1, iv=b"")
+
+
+@pytest.mark.parametrize("encapsulation", [Encapsulation.UDP, Encapsulation.UDP_NON_IKE])
+def test_esp_ends_where_udp_ends(encapsulation: Encapsulation) -> None:
+    association = replace(TRANSPORT, encapsulation=encapsulation)
+    packet = build_ipv4(A4, B4, UDP, DATAGRAM)
+    protected = protect(association, Transform(KEYS), packet, sequence=1, iv=IV)
+    longer = build_ipv4(A4, B4, UDP, protected[20:] + b"behind the datagram")
+    assert unprotect(association, Transform(KEYS), longer) == packet
 
 
 @pytest.mark.parametrize(
