@@ -341,7 +341,8 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO) -> Capture:
     Raises CaptureError, with one line to show, for anything that is not a pcap or pcapng file.
     """
     if not isinstance(source, str | os.PathLike):
-        return Capture(source, str(getattr(source, "name", "the input")), owned=False)
+        given = getattr(source, "name", None)  # a number, for a pipe
+        return Capture(source, given if isinstance(given, str) else "the input", owned=False)
     name = os.fspath(source)
     try:
         stream = open(name, "rb", buffering=0)  # noqa: SIM115 (the Capture closes it)
@@ -428,9 +429,15 @@ class PcapWriter:
 
     def write(self, time: float, data: bytes, original_length: int | None = None) -> None:
         """Add one frame; `original_length` if the frame was longer on the wire."""
-        seconds, fraction = divmod(round(time * self._units), self._units)
+        seconds, fraction = divmod(_ticks(time, self._units), self._units)
         original = len(data) if original_length is None else original_length
         self._stream.write(struct.pack("<IIII", seconds, fraction, len(data), original) + data)
+
+
+def _ticks(time: float, units: int) -> int:
+    """`time` in ticks of 1/`units` seconds, rounded once: as one product, nanoseconds would not fit a float."""
+    seconds = int(time)
+    return seconds * units + round((time - seconds) * units)
 
 
 class PcapngWriter:
@@ -446,7 +453,7 @@ class PcapngWriter:
 
     def write(self, time: float, data: bytes, original_length: int | None = None, comment: str = "") -> None:
         """Add one frame, with a comment if there is one to show; up to 65535 bytes of UTF-8."""
-        high, low = divmod(round(time * self._units), 1 << 32)
+        high, low = divmod(_ticks(time, self._units), 1 << 32)
         original = len(data) if original_length is None else original_length
         options = _option(_OPTION_COMMENT, comment.encode()) + _option(_OPTION_END, b"") if comment else b""
         head = struct.pack("<IIIII", 0, high, low, len(data), original)
