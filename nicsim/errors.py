@@ -7,12 +7,16 @@
         EspSyntaxError     its length cannot be right (CRYPTO_INVALID_PACKET_SYNTAX, N-RX-15)
         IntegrityError     its ICV is wrong
         TrailerError       its ICV is good, but its padding or trailer is not
+      RequestRefused       an OID request that the driver turns down, with its status and its reason
       InputError           something a person gave us: a file, an option, an address
         CaptureError       a capture file that cannot be read at all
 
 Errors of the C layouts (`StructureError`, `TooShort`) belong to `offload_oids`, which stands alone. A message
 says what was needed and what came, and never holds a key. Anything outside this tree is a bug.
 """
+
+from nicsim.reasons import Reason
+from offload_oids import NdisStatus
 
 
 class NicsimError(Exception):
@@ -41,6 +45,15 @@ class IntegrityError(EspError):
 
 class TrailerError(EspError):
     """An authentic ESP packet whose padding or trailer is wrong (RFC 4303 section 2.4)."""
+
+
+class RequestRefused(NicsimError):
+    """An OID request that the driver turns down; control.py makes it the status that NDIS sees."""
+
+    def __init__(self, status: NdisStatus, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
 
 
 class InputError(NicsimError):

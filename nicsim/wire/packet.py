@@ -80,11 +80,11 @@ class Encapsulation(IntFlag):
     LLC_SNAP = 0x10
 
 
-# Reading a member off its class costs as much as unpacking a header.
-_NULL = Encapsulation.NULL
-_ETHERNET = Encapsulation.IEEE_802_3
-_TAGGED = Encapsulation.IEEE_802_3_P_AND_Q
-_SNAP = Encapsulation.LLC_SNAP
+# Plain numbers: reading a member off its class, or combining two, costs as much as unpacking a header.
+_NULL = int(Encapsulation.NULL)
+_ETHERNET = int(Encapsulation.IEEE_802_3)
+_TAGGED = int(Encapsulation.IEEE_802_3_P_AND_Q)
+_SNAP = int(Encapsulation.LLC_SNAP)
 _TAGGED_SNAP = _TAGGED | _SNAP
 _LINK_ETHERNET = int(LinkType.ETHERNET)
 _LINKS_RAW = frozenset({int(LinkType.RAW), int(LinkType.RAW_BSD), int(LinkType.RAW_OPENBSD)})
@@ -151,7 +151,8 @@ _U16 = struct.Struct(">H").unpack_from
 class Packet:
     """One IP packet within a frame, as offsets into that frame."""
 
-    encapsulation: Encapsulation
+    # Encapsulation bits.
+    encapsulation: int
     # Offset of the IP header.
     network: int
     # 4 or 6.
@@ -235,7 +236,7 @@ def _parse_other_ethernet(frame: bytes) -> Packet:
         limit = start + ethertype
         if not frame.startswith(_SNAP_HEADER, start, limit):
             raise NotIp(f"an 802.3 frame whose LLC header is {frame[start : min(start + 3, limit)].hex() or 'missing'}")
-        encapsulation = _TAGGED_SNAP if encapsulation is _TAGGED else _SNAP
+        encapsulation = _TAGGED_SNAP if encapsulation == _TAGGED else _SNAP
         at = start + len(_SNAP_HEADER)
         ethertype = _ethertype_at(frame, at, limit, "SNAP type")
     if ethertype == ETHERTYPE_IPV4:
@@ -254,7 +255,7 @@ def _ethertype_at(frame: bytes, at: int, limit: int, what: str) -> int:
     return int(_U16(frame, at)[0])
 
 
-def _parse_ipv4(frame: bytes, network: int, limit: int, encapsulation: Encapsulation) -> Packet:
+def _parse_ipv4(frame: bytes, network: int, limit: int, encapsulation: int) -> Packet:
     if limit - network < IPV4_HEADER_LENGTH:
         raise Malformed(f"IPv4 header at offset {network} needs {IPV4_HEADER_LENGTH} bytes, {limit - network} left")
     first, total, identification, flags_offset, ttl, protocol, src, dst = _IPV4(frame, network)
@@ -321,7 +322,7 @@ def _parse_udp(frame: bytes, start: int, end: int, more: bool) -> tuple[int, int
     raise Malformed(f"UDP length {length} at offset {start + 4} needs {length} bytes, {left} left")
 
 
-def _parse_ipv6(frame: bytes, network: int, limit: int, encapsulation: Encapsulation) -> Packet:
+def _parse_ipv6(frame: bytes, network: int, limit: int, encapsulation: int) -> Packet:
     if limit - network < IPV6_HEADER_LENGTH:
         raise Malformed(f"IPv6 header at offset {network} needs {IPV6_HEADER_LENGTH} bytes, {limit - network} left")
     first, length, protocol, ttl, src, dst = _IPV6(frame, network)

@@ -1,0 +1,323 @@
+"""The two boundaries of the product, as Protocols and as the plain data that crosses them.
+
+The miniport boundary is what NDIS shows: OID buffers exactly as Windows lays them out, statuses, frames with their
+packed out-of-band words. The card boundary is what silicon shows: rows, slots, descriptors, all fixed-layout data.
+A driver stands between the two: the reference driver, or a driver under test.
+
+    host transport --(Binding)-- NDIS --(Miniport)-- driver --(Card)-- card
+
+On both boundaries an operation may answer PENDING and complete later; completions are collected with `poll`, never
+pushed upward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Annotated, Protocol
+
+from nicsim.reasons import Reason
+from offload_oids import Abi, NdisStatus
+from offload_oids.layout import PORT, SPI, UCHAR, ULONG, ByteArray, Structure
+
+# --- the miniport boundary -------------------------------------------------------------------------------------
+
+
+class RequestKind(Enum):
+    """The two directions of an OID request."""
+
+    QUERY = "query"
+    SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class OidRequest:
+    """One OID request: one contiguous information buffer in the host's layout (A-38).
+
+    `base` is the address that the host's pointers count from; `length` of the buffer is InformationBufferLength.
+    """
+
+    kind: RequestKind
+    oid: int
+    buffer: bytes
+    abi: Abi
+    base: int = 0x1000
+    request_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OidResult:
+    """What came of a request: the status, the buffer as the driver left it, and the three byte counts.
+
+    `reason` is for people, and beyond what NDIS carries: a driver under test leaves it None.
+    """
+
+    status: NdisStatus
+    buffer: bytes = b""
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bytes_needed: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OidCompletion:
+    """A request that answered NDIS_STATUS_PENDING before is done now (N-OID-6)."""
+
+    request_id: int
+    result: OidResult
+
+
+@dataclass(frozen=True, slots=True)
+class StatusIndication:
+    """A status that a miniport sends up, with its buffer (for example NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG)."""
+
+    status: NdisStatus
+    buffer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadAttributes:
+    """What a 6.x miniport reports at initialisation: two packed NDIS_OFFLOAD structures (N-CP6-1); empty in 5.1."""
+
+    current_configuration: bytes = b""
+    hardware_capabilities: bytes = b""
+
+
+@dataclass(slots=True)  # made for every frame: not frozen, because freezing triples the cost of making one
+class Indication:
+    """A frame on its way up, with its packed out-of-band words.
+
+    `ipsec` is NDIS_IPSEC_PACKET_INFO (5.1) or the IPsec NetBufferListInfo slot (6.x); `header` is
+    NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO, or empty where the version has no such word.
+    """
+
+    frame: bytes
+    ipsec: bytes
+    header: bytes = b""
+
+
+@dataclass(slots=True)  # see Indication
+class SendResult:
+    """What came of a send: the status, and the frame as it went onto the wire (empty when it did not)."""
+
+    status: NdisStatus
+    frame: bytes
+    reason: Reason
+
+
+class Miniport(Protocol):
+    """What NDIS calls: a miniport driver with its card below it."""
+
+    def initialize(self) -> OffloadAttributes:
+        """Start the driver; the answer is what it reports of itself (N-CP6-1)."""
+        ...
+
+    def request(self, request: OidRequest) -> OidResult:
+        """An ordinary OID request (MiniportSetInformation, MiniportOidRequest)."""
+        ...
+
+    def direct_request(self, request: OidRequest) -> OidResult:
+        """A direct OID request, not serialised against anything (N-OID-5)."""
+        ...
+
+    def indicate(self, frame: bytes, descriptor: Descriptor) -> Indication:
+        """Turn what the card wrote about a received frame into out-of-band words."""
+        ...
+
+    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
+        """Send a frame whose transmit word is `ipsec`."""
+        ...
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """What has happened since the last call, oldest first."""
+        ...
+
+
+class Binding(Protocol):
+    """What the host transport calls: NDIS, with a miniport below it."""
+
+    abi: Abi
+
+    def request(self, request: OidRequest) -> OidResult:
+        """An OID request; NDIS answers some itself and queues the others as it must (N-OID-4)."""
+        ...
+
+    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
+        """Send a frame whose transmit word is `ipsec`."""
+        ...
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """What has happened since the last call, oldest first."""
+        ...
+
+
+# --- the card boundary -----------------------------------------------------------------------------------------
+
+
+class Table(Enum):
+    """The card's tables. A slot counts from 0 within its table."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    PARSER = "parser"
+
+
+class RowStatus(Enum):
+    """What the card says of a row operation."""
+
+    DONE = "done"
+    FAILED = "failed"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class RowCompletion:
+    """A row operation that was PENDING is done, or has failed."""
+
+    table: Table
+    slot: int
+    status: RowStatus
+
+
+class EspCipher(IntEnum):
+    """The card's cipher numbers."""
+
+    NULL = 0
+    DES_CBC = 1
+    TRIPLE_DES_CBC = 2
+    AES_CBC = 3
+    AES_GCM = 4
+
+
+class EspAuthenticator(IntEnum):
+    """The card's authenticator numbers."""
+
+    NONE = 0
+    HMAC_MD5 = 1
+    HMAC_SHA1 = 2
+    HMAC_SHA2_256 = 3
+
+
+class Portion(IntEnum):
+    """Which portion of a packet a row protects: decides between the failure codes (N-RX-16, A-35)."""
+
+    TRANSPORT = 0
+    TUNNEL = 1
+
+
+class UdpType(IntEnum):
+    """How ESP rides in UDP: the numbers of UdpEncapType plus one, so that zero is native ESP (N-PE-2)."""
+
+    NATIVE = 0
+    IKE = 1
+    OTHER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SaRow(Structure):
+    """NICSIM_SA_ROW: one IPsec layer of an offloaded association.
+
+    Addresses and masks are 16 bytes, IPv4 ones in the first four. A zero mask or port is not compared.
+    Key fields are as long as the longest key; the lengths say how much of them counts.
+    """
+
+    spi: SPI
+    protocol: UCHAR
+    """50 ESP (51 AH)."""
+    family: UCHAR
+    """4 or 6."""
+    portion: UCHAR
+    udp_type: UCHAR
+    parser_set: UCHAR
+    """The set of parser rows through which this row's datagrams are found; 0 for native ESP."""
+    cipher: UCHAR
+    authenticator: UCHAR
+    icv_length: UCHAR
+    source_address: Annotated[bytes, ByteArray(16)]
+    source_mask: Annotated[bytes, ByteArray(16)]
+    destination_address: Annotated[bytes, ByteArray(16)]
+    destination_mask: Annotated[bytes, ByteArray(16)]
+    source_port: PORT
+    destination_port: PORT
+    then_slot: ULONG
+    """The slot plus one of the row for the next layer of the same association; 0 for none."""
+    cipher_key_length: UCHAR
+    authenticator_key_length: UCHAR
+    cipher_key: Annotated[bytes, ByteArray(32)]
+    salt: Annotated[bytes, ByteArray(4)]
+    authenticator_key: Annotated[bytes, ByteArray(32)]
+
+    def __repr__(self) -> str:
+        return f"SaRow(spi=0x{self.spi:08x}, protocol={self.protocol}, keys redacted)"
+
+
+@dataclass(frozen=True, slots=True)
+class ParserRow(Structure):
+    """NICSIM_PARSER_ROW: how to parse UDP datagrams that arrive on one destination port (N-PE-1)."""
+
+    port: PORT
+    udp_type: UCHAR
+    parser_set: UCHAR
+
+
+@dataclass(frozen=True, slots=True)
+class CardControl(Structure):
+    """NICSIM_CARD_CONTROL: what the card may work on; all zero is off (N-CP6-6, N-CAP-12)."""
+
+    encapsulations: ULONG
+    """NDIS_ENCAPSULATION_* bits (N-CP6-4)."""
+    ipv4_options: UCHAR
+    ipv6_extension_headers: UCHAR
+
+
+@dataclass(slots=True)  # see Indication
+class Descriptor(Structure):
+    """NICSIM_DESCRIPTOR: what the card did with one received frame.
+
+    Slots are plus one, 0 for none. Offsets count bytes from the start of the frame.
+    """
+
+    reason: UCHAR
+    crypto_done: UCHAR = 0
+    next_crypto_done: UCHAR = 0
+    crypto_status: UCHAR = 0
+    slot: ULONG = 0
+    parser_slot: ULONG = 0
+    payload_offset: ULONG = 0
+    """Where the decrypted data begins, behind the IV."""
+    payload_end: ULONG = 0
+    """Where it ends, before the ICV; padding, pad length and next header included."""
+
+
+Row = SaRow | ParserRow
+
+
+class Card(Protocol):
+    """What a driver calls: silicon with fixed tables."""
+
+    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Program one row; a row that was there is replaced. FAILED leaves the slot as it was."""
+        ...
+
+    def clear_row(self, table: Table, slot: int) -> RowStatus:
+        """Clear one row."""
+        ...
+
+    def enable(self, control: CardControl) -> None:
+        """Write the control register."""
+        ...
+
+    def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
+        """Process a frame off the wire: the frame as it goes up, and what was done to it."""
+        ...
+
+    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
+        """Process a frame on its way out with the association in `slot` of the outbound table."""
+        ...
+
+    def poll(self) -> Sequence[RowCompletion]:
+        """Row operations that were PENDING and are finished now, oldest first."""
+        ...

@@ -1,0 +1,93 @@
+"""What a card claims and how many rows it holds: the data in which cards differ.
+
+The driver reports these claims to the host and refuses what they leave out; the card is built to the table sizes.
+Cards differ by this data, never by subclass. `Readings` holds the places where the documentation is silent or of
+two minds (`A-n`): each default is the digest's reading, the other value is the other reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from offload_oids.ndis_offload import NdisEncapsulations
+
+
+class NdisVersion(Enum):
+    """The NDIS version whose requests and out-of-band words a miniport speaks."""
+
+    NDIS_5_1 = "5.1"
+    NDIS_6_0 = "6.0"
+    NDIS_6_1 = "6.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Version1Claims:
+    """What NDIS_TASK_IPSEC (5.1) and NDIS_IPSEC_OFFLOAD_V1 (6.x) say of a card (N-CAP-9, N-CAP-10, N-CP6-3)."""
+
+    des: bool = True
+    triple_des: bool = True
+    null_esp: bool = True
+    md5: bool = True
+    sha_1: bool = True
+    transport: bool = True
+    tunnel: bool = True
+    send: bool = True
+    receive: bool = True
+    ipv4_options: bool = False
+    udp_esp: int = 0
+    """The IPSEC_*_UDPESP_* parse flags of N-CAP-10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version2Claims:
+    """What NDIS_IPSEC_OFFLOAD_V2 says of a card (N-V2-1 to N-V2-4)."""
+
+    authentication: int
+    """IPSEC_OFFLOAD_V2_AUTHENTICATION_* bits."""
+    encryption: int
+    """IPSEC_OFFLOAD_V2_ENCRYPTION_* bits."""
+    sa_capacity: int
+    ipv6: bool = True
+    ip_options: bool = False
+    extension_headers: bool = False
+    transport: bool = True
+    tunnel: bool = True
+    extended_sequence_numbers: bool = False
+    udp_esp: int = 0
+    """The UdpEsp flags of N-V2-2: 1 transport, 2 tunnel, 4 and 8 the two combinations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How the places where the documentation is silent or contradicts itself are read; defaults as in the digest."""
+
+    confidentiality_key_first: bool = True
+    """A-2: the order of the keys in KeyMat; False: integrity key first, as the OFFLOAD_ALGO_INFO page has it."""
+    other_ports_need_ike_flags: bool = True
+    """A-5: entries beyond (OTHER, 4500) are taken where the IKE flags are reported; False: never."""
+    second_enabling_set_fails: bool = True
+    """A-13: a second enabling set fails until a disabling one came; False: the newest set counts."""
+    mask_zero_is_any: bool = True
+    """A-15: an address with mask zero matches any address; False: the mask is ignored, the match exact."""
+    lone_native_esp_is_transport: bool = True
+    """A-35: an authentication failure of a lone native version 2 ESP layer is the transport one; False: tunnel."""
+    one_parser_type_per_port: bool = True
+    """A-33: a port has one parser entry; False: entries of both types may name it, the older one parses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """One kind of card with its driver."""
+
+    name: str
+    ndis: NdisVersion
+    about: str = ""
+    version1: Version1Claims | None = None
+    version2: Version2Claims | None = None
+    encapsulations: int = NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3
+    """NDIS_ENCAPSULATION_* bits (N-CP6-4); every offload type is claimed for all of them."""
+    inbound_rows: int = 1024
+    outbound_rows: int = 1024
+    parser_rows: int = 16
+    readings: Readings = field(default_factory=Readings)

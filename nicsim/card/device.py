@@ -1,0 +1,55 @@
+"""The card: its tables, its receive path and its send path behind the card boundary.
+
+It knows slots, rows and frames; no handles, no OIDs, no statuses of NDIS. Implements `nicsim.boundary.Card`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nicsim.boundary import CardControl, Descriptor, Row, RowCompletion, RowStatus, Table
+from nicsim.card import receive, send
+from nicsim.card.rows import Rows
+from nicsim.reasons import Reason
+from nicsim.wire.packet import LinkType
+
+
+class SimulatedCard:
+    """Silicon with fixed tables. Row operations are done at once; the source of IVs is an argument."""
+
+    def __init__(
+        self,
+        *,
+        inbound_rows: int,
+        outbound_rows: int,
+        parser_rows: int,
+        iv_source: send.IvSource,
+        link_type: int = LinkType.ETHERNET,
+    ) -> None:
+        self.rows = Rows(inbound_rows, outbound_rows, parser_rows)
+        self.link_type = link_type
+        self._iv_source = iv_source
+
+    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Program one row."""
+        return self.rows.write(table, slot, row)
+
+    def clear_row(self, table: Table, slot: int) -> RowStatus:
+        """Clear one row."""
+        return self.rows.clear(table, slot)
+
+    def enable(self, control: CardControl) -> None:
+        """Write the control register."""
+        self.rows.control = control
+
+    def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
+        """Process a frame off the wire."""
+        return receive.receive(self.rows, frame, self.link_type)
+
+    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
+        """Process a frame on its way out."""
+        return send.send(self.rows, frame, self.link_type, slot, self._iv_source)
+
+    def poll(self) -> Sequence[RowCompletion]:
+        """Row operations finished since the last call: none, for this card finishes them at once."""
+        return ()

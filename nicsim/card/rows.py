@@ -1,0 +1,155 @@
+"""The card's tables: fixed numbers of slots, rows written into them, and the ways to find a row again.
+
+A row is plain data (boundary.py). What the card needs beside it to run fast - cipher contexts, the look-up by SPI,
+the look-up by port - is made when the row is written and is nobody else's business.
+
+Called by card/device.py; read by receive.py and send.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nicsim.boundary import (
+    CardControl,
+    EspAuthenticator,
+    EspCipher,
+    ParserRow,
+    Row,
+    RowStatus,
+    SaRow,
+    Table,
+)
+from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, Transform
+from nicsim.wire.packet import Packet
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+CIPHERS = {
+    EspCipher.NULL: Encryption.NULL,
+    EspCipher.DES_CBC: Encryption.DES_CBC,
+    EspCipher.TRIPLE_DES_CBC: Encryption.TRIPLE_DES_CBC,
+    EspCipher.AES_CBC: Encryption.AES_CBC,
+}
+GCM_BY_ICV_LENGTH = {8: Encryption.AES_GCM_8, 12: Encryption.AES_GCM_12, 16: Encryption.AES_GCM_16}
+AUTHENTICATORS = {
+    EspAuthenticator.NONE: Integrity.NONE,
+    EspAuthenticator.HMAC_MD5: Integrity.HMAC_MD5_96,
+    EspAuthenticator.HMAC_SHA1: Integrity.HMAC_SHA1_96,
+    EspAuthenticator.HMAC_SHA2_256: Integrity.HMAC_SHA2_256_128,
+}
+
+
+def transform_of(row: SaRow) -> Transform:
+    """The cipher and authenticator that a row describes, with their contexts made ready."""
+    cipher = EspCipher(row.cipher)
+    encryption = GCM_BY_ICV_LENGTH[row.icv_length] if cipher is EspCipher.AES_GCM else CIPHERS[cipher]
+    return Transform(
+        SaKeys(
+            encryption=encryption,
+            encryption_key=row.cipher_key[: row.cipher_key_length],
+            integrity=AUTHENTICATORS[EspAuthenticator(row.authenticator)],
+            integrity_key=row.authenticator_key[: row.authenticator_key_length],
+            salt=row.salt if encryption.is_aead else b"",
+        )
+    )
+
+
+@dataclass(slots=True)
+class LoadedSa:
+    """One association row in its slot, with the contexts that make it fast. Addresses and masks are integers."""
+
+    slot: int
+    row: SaRow
+    transform: Transform
+    iv_length: int
+    icv_length: int
+    source: int
+    source_mask: int
+    destination: int
+    destination_mask: int
+
+    def matches(self, packet: Packet) -> bool:
+        """Whether the packet passes the row's filter: a zero mask or port lets everything pass (N-SA-2, N-SA-3)."""
+        row = self.row
+        return (
+            packet.version == row.family
+            and int.from_bytes(packet.dst, "big") & self.destination_mask == self.destination
+            and int.from_bytes(packet.src, "big") & self.source_mask == self.source
+            and row.source_port in (0, packet.src_port)
+            and row.destination_port in (0, packet.dst_port)
+        )
+
+
+def _load(slot: int, row: SaRow) -> LoadedSa:
+    transform = transform_of(row)
+    length = 4 if row.family == 4 else 16
+    source_mask = int.from_bytes(row.source_mask[:length], "big")
+    destination_mask = int.from_bytes(row.destination_mask[:length], "big")
+    return LoadedSa(
+        slot=slot,
+        row=row,
+        transform=transform,
+        iv_length=transform.keys.encryption.iv_length,
+        icv_length=transform.keys.icv_length,
+        source=int.from_bytes(row.source_address[:length], "big") & source_mask,
+        source_mask=source_mask,
+        destination=int.from_bytes(row.destination_address[:length], "big") & destination_mask,
+        destination_mask=destination_mask,
+    )
+
+
+class Rows:
+    """All tables of one card, and its control register."""
+
+    def __init__(self, inbound: int, outbound: int, parser: int) -> None:
+        self.capacity = {Table.INBOUND: inbound, Table.OUTBOUND: outbound, Table.PARSER: parser}
+        self.inbound: dict[int, LoadedSa] = {}
+        self.outbound: dict[int, LoadedSa] = {}
+        self.parser: dict[int, ParserRow] = {}
+        self.control = CardControl(encapsulations=0, ipv4_options=0, ipv6_extension_headers=0)
+        self._inbound_by_spi: dict[tuple[int, int], list[LoadedSa]] = {}
+        self._parser_by_port: dict[int, list[tuple[int, ParserRow]]] = {}
+
+    def write(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Program one row. A slot beyond the table, or a row of the wrong table, fails."""
+        if not 0 <= slot < self.capacity[table] or isinstance(row, ParserRow) != (table is Table.PARSER):
+            return RowStatus.FAILED
+        self.clear(table, slot)
+        if isinstance(row, ParserRow):
+            self.parser[slot] = row
+            self._parser_by_port.setdefault(row.port, []).append((slot, row))
+        elif table is Table.OUTBOUND:
+            self.outbound[slot] = _load(slot, row)
+        else:
+            loaded = self.inbound[slot] = _load(slot, row)
+            self._inbound_by_spi.setdefault((row.spi, row.protocol), []).append(loaded)
+        return RowStatus.DONE
+
+    def clear(self, table: Table, slot: int) -> RowStatus:
+        """Clear one row; clearing an empty slot is no fault."""
+        if table is Table.PARSER:
+            if (row := self.parser.pop(slot, None)) is not None:
+                _drop(self._parser_by_port, row.port, (slot, row))
+        elif table is Table.OUTBOUND:
+            self.outbound.pop(slot, None)
+        elif (loaded := self.inbound.pop(slot, None)) is not None:
+            _drop(self._inbound_by_spi, (loaded.row.spi, loaded.row.protocol), loaded)
+        return RowStatus.DONE
+
+    def parsers_of(self, port: int) -> list[tuple[int, ParserRow]] | None:
+        """The parser rows that name a UDP destination port, the oldest first, each with its slot."""
+        return self._parser_by_port.get(port)
+
+    def inbound_of(self, spi: int, protocol: int) -> list[LoadedSa] | None:
+        """The inbound rows with this SPI and protocol."""
+        return self._inbound_by_spi.get((spi, protocol))
+
+
+def _drop(index: dict[Key, list[Value]], key: Key, value: Value) -> None:
+    rows = index[key]
+    rows.remove(value)
+    if not rows:
+        del index[key]

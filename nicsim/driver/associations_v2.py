@@ -1,0 +1,326 @@
+"""Version 2 associations: OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA and DELETE_SA, the direct OIDs of NDIS 6.1.
+
+Both take lists linked by pointers inside the request's own buffer (A-38). An add succeeds if any of its associations
+was taken on; those that were not get a NULL handle (N-V2-11). There are no parser entries to manage: enabling gives
+the card one row for port 4500 (N-V2-8, A-34).
+
+Called through control.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, Portion, SaRow, Table, UdpType
+from nicsim.capabilities import Version2Claims
+from nicsim.driver.associations import exact_mask, require_room
+from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
+from nicsim.driver.operations import Operation, RowOperation, Steps, clear, program
+from nicsim.errors import RequestRefused
+from nicsim.reasons import Reason
+from offload_oids import NdisStatus
+from offload_oids.ipsec_sa_v2 import (
+    IpsecOffloadV2AddFlags,
+    IpsecOffloadV2AddSa,
+    IpsecOffloadV2AlgorithmInfo,
+    IpsecOffloadV2DeleteSa,
+    IpsecOffloadV2Operation,
+    IpsecOffloadV2SaFlags,
+    IpsecOffloadV2SecurityAssociation,
+)
+from offload_oids.layout import StructureError, TooShort, align_of, size_through
+from offload_oids.ndis_offload import (
+    IpsecOffloadV2Authentication,
+    IpsecOffloadV2Encryption,
+    IpsecOffloadV2UdpEsp,
+    NdisObjectHeader,
+    NdisObjectType,
+)
+
+INVALID = NdisStatus.INVALID_DATA
+UNSUPPORTED = NdisStatus.NOT_SUPPORTED
+SALT_LENGTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """What one algorithm identifier stands for. Lengths in bytes; a GCM key comes with its salt (A-31)."""
+
+    number: int
+    key_length: int
+    icv_length: int = 0
+
+
+E, A = IpsecOffloadV2Encryption, IpsecOffloadV2Authentication
+ENCRYPTION: dict[int, Algorithm] = {
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_NONE: Algorithm(EspCipher.NULL, 0),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_DES_CBC: Algorithm(EspCipher.DES_CBC, 8),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_3_DES_CBC: Algorithm(EspCipher.TRIPLE_DES_CBC, 24),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128: Algorithm(EspCipher.AES_GCM, 16 + SALT_LENGTH),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192: Algorithm(EspCipher.AES_GCM, 24 + SALT_LENGTH),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256: Algorithm(EspCipher.AES_GCM, 32 + SALT_LENGTH),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_128: Algorithm(EspCipher.AES_CBC, 16),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_192: Algorithm(EspCipher.AES_CBC, 24),
+    E.IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_256: Algorithm(EspCipher.AES_CBC, 32),
+}
+AUTHENTICATION: dict[int, Algorithm] = {
+    A.IPSEC_OFFLOAD_V2_AUTHENTICATION_MD5: Algorithm(EspAuthenticator.HMAC_MD5, 16, 12),
+    A.IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1: Algorithm(EspAuthenticator.HMAC_SHA1, 20, 12),
+    A.IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_256: Algorithm(EspAuthenticator.HMAC_SHA2_256, 32, 16),
+}
+GCM_ICV_LENGTHS = (8, 12, 16)
+
+U = IpsecOffloadV2UdpEsp
+# Only one layer can be a lone ESP payload in UDP: the two combinations need both layers (N-ENC-2).
+PORTION_OF: dict[int, Portion] = {
+    U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT: Portion.TRANSPORT,
+    U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL: Portion.TUNNEL,
+    U.IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL: Portion.TUNNEL,
+    U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL: Portion.TRANSPORT,
+}
+
+
+def add_sa(state: DriverState, request: OidRequest) -> Steps:
+    """OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: take on as many of the list as possible."""
+    # UNPACK
+    adds = linked(request, IpsecOffloadV2AddSa)
+
+    # CHECK and ACT, one association after another: each is taken on whole or not at all
+    buffer = bytearray(request.buffer)
+    refusal: RequestRefused | None = None
+    succeeded = False
+    for offset, add in adds:
+        try:
+            handle = yield from take_on(state, add, request)
+            succeeded = True
+        except RequestRefused as error:
+            handle, refusal = 0, refusal or error
+        answer = replace(add, offload_handle=handle).pack(request.abi)
+        buffer[offset : offset + len(answer)] = answer
+
+    # ANSWER
+    if not succeeded and refusal:
+        raise refusal
+    reason = refusal.reason if refusal else None
+    return OidResult(NdisStatus.SUCCESS, bytes(buffer), bytes_read=len(buffer), reason=reason)
+
+
+def take_on(
+    state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest
+) -> Generator[Operation, bool | None, int]:
+    """One association of the list: its new handle."""
+    table, row = checked_row(state, add, request)
+    require_room(state, table, parser=False)
+    slot = state.slots[table].take()
+    if not (yield from program([RowOperation(table, slot, row)])):
+        state.slots[table].give_back(slot)
+        raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
+    handle = state.new_handle()
+    state.associations[handle] = OffloadedSa(handle, 2, table, ((slot, row),))
+    return handle
+
+
+def delete_sa(state: DriverState, request: OidRequest) -> Steps:
+    """OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA: drop every association of the list (N-V2-12)."""
+    # UNPACK
+    handles = [delete.offload_handle for _, delete in linked(request, IpsecOffloadV2DeleteSa)]
+
+    # CHECK: all handles, before anything changes
+    for handle in handles:
+        association = state.associations.get(handle)
+        if association is None or association.version != 2 or handles.count(handle) > 1:
+            raise RequestRefused(INVALID, Reason.UNKNOWN_SA_HANDLE, f"no version 2 association has handle 0x{handle:x}")
+
+    # ACT
+    done = True
+    for handle in handles:
+        association = state.associations.pop(handle)
+        done &= yield from clear(state, [(association.table, slot) for slot, _ in association.rows])
+
+    # ANSWER
+    status, reason = (NdisStatus.SUCCESS, None) if done else (NdisStatus.FAILURE, Reason.ROW_CLEAR_FAILED)
+    return OidResult(status, request.buffer, bytes_read=len(request.buffer), reason=reason)
+
+
+# --- lists -----------------------------------------------------------------------------------------------------
+
+Linked = TypeVar("Linked", IpsecOffloadV2AddSa, IpsecOffloadV2DeleteSa)
+LAST_FIXED_MEMBER = {IpsecOffloadV2AddSa: "key_data", IpsecOffloadV2DeleteSa: "offload_handle"}
+
+
+def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Linked]]:
+    """The elements of a list with their offsets; every pointer is checked before it is followed (A-38)."""
+    elements: list[tuple[int, Linked]] = []
+    view, visited, offset = memoryview(request.buffer), set[int](), 0
+    expected = NdisObjectHeader(
+        NdisObjectType.NDIS_OBJECT_TYPE_DEFAULT, 1, size_through(structure, LAST_FIXED_MEMBER[structure], request.abi)
+    )
+    while True:
+        visited.add(offset)
+        try:
+            element = structure.unpack(view[offset:], request.abi)
+        except TooShort as error:
+            raise TooShort(f"list element at offset {offset}", offset + error.needed, len(view)) from None
+        if element.header != expected:
+            raise RequestRefused(
+                INVALID,
+                Reason.HEADER_WRONG,
+                f"the header at offset {offset} must say type 0x80, revision 1, size {expected.size}",
+            )
+        elements.append((offset, element))
+        if not element.next:
+            return elements
+        offset = element.next - request.base
+        if not 0 <= offset < len(view) or offset % align_of(structure, request.abi) or offset in visited:
+            raise RequestRefused(INVALID, Reason.POINTER_WRONG, f"Next 0x{element.next:x} is no place in the buffer")
+
+
+# --- checks ----------------------------------------------------------------------------------------------------
+
+
+def checked_row(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> tuple[Table, SaRow]:
+    """The table and the row that an add asks for, or the first thing that is wrong with it."""
+    claims = state.capabilities.version2
+    if claims is None:
+        raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, f"profile {state.capabilities.name} has no version 2")
+    if add.flags & ~(IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND | IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6):
+        raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"Flags has unknown bits: 0x{add.flags:x}")
+    table = Table.INBOUND if add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND else Table.OUTBOUND
+    esp = require_one_esp(claims, add)
+    source, destination, family = endpoints(claims, add)
+    udp_type, portion = encapsulation(state, claims, add)
+    cipher, cipher_key, salt, icv_length = require_encryption(claims, esp, add.key_data)
+    authenticator, authenticator_key = require_authentication(claims, esp, add.key_data, cipher)
+    inbound_udp = table is Table.INBOUND and udp_type is not UdpType.NATIVE
+    row = SaRow(
+        spi=esp.spi,
+        protocol=50,
+        family=family,
+        portion=portion,
+        udp_type=udp_type,
+        parser_set=VERSION_2_PARSER_SET if inbound_udp else 0,
+        cipher=cipher.number,
+        authenticator=authenticator.number,
+        icv_length=icv_length or authenticator.icv_length,
+        # Found by SPI and destination; the source is not compared on receive (N-V2-17).
+        source_address=source.ljust(16, b"\0"),
+        source_mask=bytes(16),
+        destination_address=destination.ljust(16, b"\0"),
+        destination_mask=exact_mask(destination).ljust(16, b"\0"),
+        source_port=0,
+        destination_port=0,
+        then_slot=0,
+        cipher_key_length=len(cipher_key),
+        authenticator_key_length=len(authenticator_key),
+        cipher_key=cipher_key.ljust(32, b"\0"),
+        salt=salt,
+        authenticator_key=authenticator_key.ljust(32, b"\0"),
+    )
+    return table, row
+
+
+def require_one_esp(claims: Version2Claims, add: IpsecOffloadV2AddSa) -> IpsecOffloadV2SecurityAssociation:
+    """The single ESP element; no card here claims AH (N-V2-7, N-V2-9)."""
+    try:
+        elements = add.valid_associations()
+    except StructureError as error:
+        raise RequestRefused(INVALID, Reason.NUMBER_OF_SAS, str(error)) from None
+    operations = [element.operation for element in elements]
+    ah, esp = IpsecOffloadV2Operation.IPsecOffloadV2Ah, IpsecOffloadV2Operation.IPsecOffloadV2Esp
+    if operations in ([ah], [esp, ah]):
+        raise RequestRefused(UNSUPPORTED, Reason.AH_NOT_CLAIMED, "the request needs AH, which the card does not claim")
+    if operations != [esp]:
+        raise RequestRefused(
+            INVALID, Reason.NUMBER_OF_SAS, f"operations must be ESP (2), AH (1), or ESP then AH, not {operations}"
+        )
+    if elements[0].spi == 0:
+        raise RequestRefused(INVALID, Reason.SPI_ZERO, "Spi must not be 0")
+    if elements[0].flags & IpsecOffloadV2SaFlags.IPSEC_OFFLOAD_V2_ESN_SA and not claims.extended_sequence_numbers:
+        raise RequestRefused(UNSUPPORTED, Reason.ESN_NOT_CLAIMED, "extended sequence numbers are not claimed")
+    return elements[0]
+
+
+def endpoints(claims: Version2Claims, add: IpsecOffloadV2AddSa) -> tuple[bytes, bytes, int]:
+    """Source, destination and IP version of an add (N-V2-8)."""
+    if add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6:
+        if not claims.ipv6:
+            raise RequestRefused(UNSUPPORTED, Reason.IPV6_NOT_CLAIMED, "IPv6 is not claimed")
+        arm6 = add.endpoints.ipv6_endpoints
+        assert arm6 is not None  # unpacking fills every arm
+        return arm6.src_addr, arm6.dest_addr, 6
+    arm4 = add.endpoints.ipv4_endpoints
+    assert arm4 is not None
+    return arm4.src_addr, arm4.dest_addr, 4
+
+
+def encapsulation(state: DriverState, claims: Version2Claims, add: IpsecOffloadV2AddSa) -> tuple[UdpType, Portion]:
+    """How the packets ride, and which portion they protect (N-V2-2, A-35)."""
+    flag = add.udp_esp_encapsulation
+    if flag == U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE:
+        transport = state.capabilities.readings.lone_native_esp_is_transport
+        return UdpType.NATIVE, Portion.TRANSPORT if transport else Portion.TUNNEL
+    portion = PORTION_OF.get(flag)
+    if portion is None:
+        raise RequestRefused(
+            INVALID, Reason.BUFFER_CONTENTS, f"UdpEspEncapsulation must be 0, 1, 2, 4 or 8, not {flag}"
+        )
+    if not claims.udp_esp & flag:
+        raise RequestRefused(UNSUPPORTED, Reason.SUBTYPE_NOT_CLAIMED, f"UDP-ESP subtype flag {flag} is not claimed")
+    return UdpType.OTHER, portion
+
+
+def require_encryption(
+    claims: Version2Claims, esp: IpsecOffloadV2SecurityAssociation, key_data: bytes
+) -> tuple[Algorithm, bytes, bytes, int]:
+    """Cipher, key, salt, and for AES-GCM the ICV length that AdditionalInfo says (N-V2-9, A-31)."""
+    info = esp.encryption_algorithm
+    identifier = info.identifier or E.IPSEC_OFFLOAD_V2_ENCRYPTION_NONE
+    algorithm = ENCRYPTION.get(identifier)
+    if algorithm is None:
+        raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"encryption identifier 0x{identifier:x} is not defined")
+    if not claims.encryption & identifier:
+        raise RequestRefused(
+            UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"encryption {E(identifier).name} is not claimed"
+        )
+    key = key_of(info, algorithm, key_data)
+    if algorithm.number != EspCipher.AES_GCM:
+        return algorithm, key, bytes(SALT_LENGTH), 0
+    if info.additional_info not in GCM_ICV_LENGTHS:
+        raise RequestRefused(
+            INVALID, Reason.BUFFER_CONTENTS, f"AdditionalInfo must be an ICV of 8, 12 or 16, not {info.additional_info}"
+        )
+    return algorithm, key[:-SALT_LENGTH], key[-SALT_LENGTH:], info.additional_info
+
+
+def require_authentication(
+    claims: Version2Claims, esp: IpsecOffloadV2SecurityAssociation, key_data: bytes, cipher: Algorithm
+) -> tuple[Algorithm, bytes]:
+    """Authenticator and key; AES-GCM brings its own and uses only EncryptionAlgorithm (N-V2-9)."""
+    if cipher.number == EspCipher.AES_GCM:
+        return Algorithm(EspAuthenticator.NONE, 0), b""
+    info = esp.authentication_algorithm
+    if not info.identifier:
+        raise RequestRefused(INVALID, Reason.NOT_AUTHENTICATED, "ESP without authentication needs AH beside it")
+    algorithm = AUTHENTICATION.get(info.identifier)
+    if algorithm is None or not claims.authentication & info.identifier:
+        raise RequestRefused(
+            UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"authentication 0x{info.identifier:x} is not claimed for ESP"
+        )
+    return algorithm, key_of(info, algorithm, key_data)
+
+
+def key_of(info: IpsecOffloadV2AlgorithmInfo, algorithm: Algorithm, key_data: bytes) -> bytes:
+    """The bytes at the algorithm's own offset into KeyData (N-V2-10)."""
+    if info.key_length != algorithm.key_length:
+        raise RequestRefused(
+            INVALID, Reason.KEY_LENGTH, f"the key needs {algorithm.key_length} bytes, KeyLength says {info.key_length}"
+        )
+    if info.key_offset_bytes + info.key_length > len(key_data):
+        raise RequestRefused(
+            INVALID,
+            Reason.KEY_LENGTH,
+            f"the key ends at {info.key_offset_bytes + info.key_length} in KeyData of {len(key_data)} bytes",
+        )
+    return key_data[info.key_offset_bytes : info.key_offset_bytes + info.key_length]

@@ -1,0 +1,150 @@
+"""OID requests: the dispatch table, the order of requests, and the one place where a refusal becomes a status.
+
+A handler is a generator in four stanzas: UNPACK, CHECK, ACT, ANSWER. In ACT it yields the operations it wants of the
+card and is sent back whether each one succeeded, so that a card which answers PENDING merely suspends it. Nothing
+changes before CHECK is done.
+
+Called by device.py. The handlers are in associations.py, associations_v2.py and enabling.py.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nicsim.boundary import (
+    Card,
+    CardControl,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    RequestKind,
+    RowStatus,
+    StatusIndication,
+    Table,
+)
+from nicsim.driver import associations, associations_v2, enabling
+from nicsim.driver.handles import DriverState
+from nicsim.driver.operations import Operation, RowOperation, Steps
+from nicsim.errors import RequestRefused
+from nicsim.reasons import Reason
+from offload_oids import NdisStatus, Oid, StructureError, TooShort
+
+Handler = Callable[[DriverState, OidRequest], Steps]
+
+# fmt: off
+ORDINARY: dict[tuple[RequestKind, int], Handler] = {
+    (RequestKind.QUERY, Oid.OID_TCP_TASK_OFFLOAD):                 enabling.query_task_offload,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_OFFLOAD):                 enabling.set_task_offload,
+    (RequestKind.SET,   Oid.OID_OFFLOAD_ENCAPSULATION):            enabling.set_encapsulation,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_SA):            associations.add_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_DELETE_SA):         associations.delete_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA):     associations.add_udpesp_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA):  associations.delete_udpesp_sa,
+}
+DIRECT: dict[tuple[RequestKind, int], Handler] = {
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA):    associations_v2.add_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA): associations_v2.delete_sa,
+}
+# fmt: on
+
+
+@dataclass(slots=True)
+class _Work:
+    """A request that has begun: its handler, and the row operation it waits for."""
+
+    request: OidRequest
+    steps: Steps
+    waits_for: tuple[Table, int] | None = None
+
+
+class Control:
+    """Runs requests one after another; a request behind a pending one waits for it (N-DEL-5, A-6)."""
+
+    def __init__(self, state: DriverState, card: Card) -> None:
+        self._state = state
+        self._card = card
+        self._pending: _Work | None = None
+        self._behind: deque[_Work] = deque()
+        self._events: list[OidCompletion | StatusIndication] = []
+
+    def handle(self, table: dict[tuple[RequestKind, int], Handler], request: OidRequest) -> OidResult:
+        """Run a request as far as it goes: its result, or NDIS_STATUS_PENDING."""
+        handler = table.get((request.kind, request.oid))
+        if handler is None:
+            known = any(request.oid == oid for _, oid in (*ORDINARY, *DIRECT))
+            status = NdisStatus.NOT_SUPPORTED if known else NdisStatus.INVALID_OID
+            detail = f"no handler for {request.kind.value} of OID 0x{request.oid:08X}"
+            return OidResult(status, request.buffer, reason=Reason.NOT_OFFERED, detail=detail)
+        work = _Work(request, handler(self._state, request))
+        if self._pending is not None:
+            self._behind.append(work)
+            return OidResult(NdisStatus.PENDING, request.buffer)
+        self._retry_marked()
+        result = self._advance(work, None)
+        return OidResult(NdisStatus.PENDING, request.buffer) if result is None else result
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """Take up what the card has finished; completions and indications since the last call, oldest first."""
+        for done in self._card.poll():
+            work = self._pending
+            if work is None or work.waits_for != (done.table, done.slot):
+                continue
+            self._pending = None
+            self._complete(work, self._advance(work, done.status is RowStatus.DONE))
+            while self._behind and self._pending is None:
+                following = self._behind.popleft()
+                self._complete(following, self._advance(following, None))
+        events, self._events = self._events, []
+        return events
+
+    def _complete(self, work: _Work, result: OidResult | None) -> None:
+        if result is not None:
+            self._events.append(OidCompletion(work.request.request_id, result))
+
+    def _advance(self, work: _Work, outcome: bool | None) -> OidResult | None:
+        """Drive a handler until it answers, or until the card says PENDING (None)."""
+        try:
+            operation: Operation = work.steps.send(outcome)
+            while True:
+                status = self._operate(operation)
+                if status is RowStatus.PENDING and isinstance(operation, RowOperation):
+                    work.waits_for = (operation.table, operation.slot)
+                    self._pending = work
+                    return None
+                operation = work.steps.send(status is RowStatus.DONE)
+        except StopIteration as stop:
+            answer: OidResult = stop.value
+            return answer
+        except TooShort as error:  # A-1: a length fault and a content fault have different statuses
+            return _refused(work.request, NdisStatus.INVALID_LENGTH, Reason.BUFFER_LENGTH, error, error.needed)
+        except StructureError as error:
+            return _refused(work.request, NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, error)
+        except RequestRefused as refusal:
+            return _refused(work.request, refusal.status, refusal.reason, refusal)
+
+    def _operate(self, operation: Operation) -> RowStatus:
+        if isinstance(operation, StatusIndication):
+            self._events.append(operation)
+            return RowStatus.DONE
+        if isinstance(operation, CardControl):
+            self._card.enable(operation)
+            return RowStatus.DONE
+        if operation.row is None:
+            return self._card.clear_row(operation.table, operation.slot)
+        return self._card.write_row(operation.table, operation.slot, operation.row)
+
+    def _retry_marked(self) -> None:
+        """Try again to clear what the card failed to clear (N-DEL-4)."""
+        still_marked = []
+        for table, slot in self._state.marked:
+            if self._card.clear_row(table, slot) is RowStatus.DONE:
+                self._state.slots[table].give_back(slot)
+            else:
+                still_marked.append((table, slot))
+        self._state.marked = still_marked
+
+
+def _refused(request: OidRequest, status: NdisStatus, reason: Reason, error: Exception, needed: int = 0) -> OidResult:
+    return OidResult(status, request.buffer, bytes_needed=needed, reason=reason, detail=str(error))

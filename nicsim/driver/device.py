@@ -1,0 +1,81 @@
+"""The reference driver: a miniport over any card, in the order a driver writer expects.
+
+Requests go to control.py, frames through here. Implements `nicsim.boundary.Miniport` on top of `nicsim.boundary.Card`;
+put a driver of your own in its place and neither the host above nor the card below can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nicsim.boundary import (
+    Card,
+    Descriptor,
+    Indication,
+    OffloadAttributes,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    SendResult,
+    StatusIndication,
+    Table,
+)
+from nicsim.capabilities import Capabilities, NdisVersion
+from nicsim.driver import control, enabling
+from nicsim.driver.handles import DriverState
+from nicsim.driver.indicate import Words
+from nicsim.reasons import Reason
+from offload_oids import Abi, NdisStatus
+
+OPENED = Reason.OPENED.number
+
+
+class ReferenceDriver:
+    """A miniport driver that does what the documentation says, for a card with these capabilities."""
+
+    def __init__(self, capabilities: Capabilities, card: Card, abi: Abi) -> None:
+        self.state = DriverState(capabilities, abi)
+        self._card = card
+        self._words = Words(capabilities.ndis, abi)
+        self._control = control.Control(self.state, card)
+        self._has_header_word = capabilities.version2 is not None
+
+    def initialize(self) -> OffloadAttributes:
+        """Report what the card can do; a 5.1 miniport is asked by OID instead (N-CP6-1, N-CAP-6)."""
+        if self.state.capabilities.ndis is NdisVersion.NDIS_5_1:
+            return OffloadAttributes()
+        report = enabling.offload_report(self.state, self.state.capabilities.encapsulations)
+        return OffloadAttributes(current_configuration=report, hardware_capabilities=report)
+
+    def request(self, request: OidRequest) -> OidResult:
+        """An ordinary OID request."""
+        return self._control.handle(control.ORDINARY, request)
+
+    def direct_request(self, request: OidRequest) -> OidResult:
+        """A direct OID request."""
+        return self._control.handle(control.DIRECT, request)
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """What has happened since the last call."""
+        return self._control.poll()
+
+    def indicate(self, frame: bytes, descriptor: Descriptor) -> Indication:
+        """A received frame goes up, whatever came of it (N-RX-14)."""
+        header = b""
+        if self._has_header_word and descriptor.reason == OPENED:
+            end = descriptor.payload_end
+            header = self._words.header(frame[end - 1], frame[end - 2])
+        return Indication(frame, self._words.receive(descriptor), header)
+
+    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
+        """A frame on its way out: by its handle, or plain where the handle is zero (N-TX-1, N-TX-10)."""
+        handle = self._words.transmit_handle(ipsec)
+        if handle == 0:
+            return SendResult(NdisStatus.SUCCESS, frame, Reason.NO_SEND_WORK)
+        association = self.state.associations.get(handle)
+        if association is None or association.table is not Table.OUTBOUND:
+            return SendResult(NdisStatus.FAILURE, b"", Reason.UNKNOWN_SEND_HANDLE)
+        sealed, reason = self._card.send(frame, association.rows[0][0])
+        if reason is Reason.SEALED:
+            return SendResult(NdisStatus.SUCCESS, sealed, reason)
+        return SendResult(NdisStatus.FAILURE, b"", reason)

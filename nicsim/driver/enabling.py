@@ -1,0 +1,319 @@
+"""Capabilities and enabling: what the card says it can do, and the requests that switch it on and off.
+
+NDIS 5.1 asks and enables with OID_TCP_TASK_OFFLOAD (N-CAP-*). NDIS 6.x reads the driver's report and enables with
+OID_OFFLOAD_ENCAPSULATION, after which the driver indicates its new configuration (N-CP6-*). Before either, and after
+a disabling set, the card processes nothing; associations stay where they are (A-13).
+
+Called through control.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+from nicsim.boundary import CardControl, OidRequest, OidResult, StatusIndication, Table
+from nicsim.capabilities import Capabilities
+from nicsim.driver.handles import OWN_PARSER_ROW, DriverState
+from nicsim.driver.operations import RowOperation, Steps
+from nicsim.errors import RequestRefused
+from nicsim.reasons import Reason
+from offload_oids import Abi, NdisStatus
+from offload_oids.layout import Structure, size_of, size_through
+from offload_oids.ndis_offload import (
+    IpsecV1Ah,
+    IpsecV1Esp,
+    IpsecV1Supported,
+    NdisEncapsulations,
+    NdisIpsecOffloadV1,
+    NdisIpsecOffloadV2,
+    NdisObjectHeader,
+    NdisObjectType,
+    NdisOffloadEncapsulation,
+    NdisOffloadRevision1,
+    NdisOffloadRevision2,
+    NdisOffloadSet,
+)
+from offload_oids.task_offload import (
+    NDIS_TASK_OFFLOAD_VERSION,
+    NdisEncapsulation,
+    NdisTask,
+    NdisTaskIpsec,
+    NdisTaskOffload,
+    NdisTaskOffloadHeader,
+    TaskIpsecSupported,
+    TaskIpsecV4Ah,
+    TaskIpsecV4Esp,
+    build_tasks,
+    walk_tasks,
+)
+
+ETHERNET = NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3
+TAGGED = NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
+RAW_IP = NdisEncapsulations.NDIS_ENCAPSULATION_NULL
+SNAP = NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_LLC_SNAP_ROUTED
+
+LINK_BITS: dict[int, int] = {
+    # 5.1 has no value of its own for tagged Ethernet; "any other type" stands for links without a header (N-CAP-3).
+    NdisEncapsulation.IEEE_802_3_Encapsulation: ETHERNET | TAGGED,
+    NdisEncapsulation.LLC_SNAP_ROUTED_Encapsulation: SNAP,
+    NdisEncapsulation.UNSPECIFIED_Encapsulation: RAW_IP,
+}
+
+# --- NDIS 5.1 --------------------------------------------------------------------------------------------------
+
+
+def query_task_offload(state: DriverState, request: OidRequest) -> Steps:
+    """OID_TCP_TASK_OFFLOAD query: the tasks this card can do on the encapsulation the header asks about (N-CAP-6)."""
+    # UNPACK
+    header = NdisTaskOffloadHeader.unpack(request.buffer, request.abi)
+
+    # CHECK
+    require_header(header, request.abi)
+    bits = link_bits(state, header)
+    task = task_ipsec(state.capabilities) if bits else None
+
+    # ANSWER: nothing to do in ACT
+    yield from ()
+    entries = [ipsec_entry(task, request.abi)] if task else []
+    answer = build_tasks(header, entries, request.abi)
+    if len(request.buffer) < len(answer):
+        return OidResult(
+            NdisStatus.BUFFER_TOO_SHORT, request.buffer, bytes_needed=len(answer), reason=Reason.BUFFER_LENGTH
+        )
+    return OidResult(NdisStatus.SUCCESS, answer + request.buffer[len(answer) :], bytes_written=len(answer))
+
+
+def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
+    """OID_TCP_TASK_OFFLOAD set: enable the tasks of the chain, or with no chain disable all (N-CAP-11, N-CAP-12)."""
+    # UNPACK
+    header, entries = walk_tasks(request.buffer, request.abi)
+
+    # CHECK
+    require_header(header, request.abi)
+    if not entries:
+        control = CardControl(0, 0, 0)
+    else:
+        if state.task_offload_enabled and state.capabilities.readings.second_enabling_set_fails:
+            raise RequestRefused(
+                NdisStatus.FAILURE, Reason.ALREADY_ENABLED, "a disabling set must come before another enabling one"
+            )
+        control = requested_control(state, header, entries, request.abi)
+
+    # ACT
+    yield control
+    state.control = control
+    state.task_offload_enabled = bool(entries)
+
+    # ANSWER
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer))
+
+
+def require_header(header: NdisTaskOffloadHeader, abi: Abi) -> None:
+    """Version 1 and the size of the structure, which doubles as a version (N-CAP-2, A-12)."""
+    size = size_of(NdisTaskOffloadHeader, abi)
+    if header.version != NDIS_TASK_OFFLOAD_VERSION or header.size != size:
+        raise RequestRefused(
+            NdisStatus.INVALID_DATA,
+            Reason.TASK_HEADER_WRONG,
+            f"the header must say version {NDIS_TASK_OFFLOAD_VERSION} and size {size}, "
+            f"not {header.version} and {header.size}",
+        )
+
+
+def link_bits(state: DriverState, header: NdisTaskOffloadHeader) -> int:
+    """The claimed encapsulation bits that a 5.1 encapsulation stands for; zero for one that is not claimed."""
+    return LINK_BITS.get(header.encapsulation_format.encapsulation, 0) & state.capabilities.encapsulations
+
+
+def requested_control(
+    state: DriverState, header: NdisTaskOffloadHeader, entries: tuple[NdisTaskOffload, ...], abi: Abi
+) -> CardControl:
+    """The control register that an enabling set asks for; it may ask for no more than the query said (N-CAP-9)."""
+    bits, claimed = link_bits(state, header), task_ipsec(state.capabilities)
+    if not bits or claimed is None:
+        raise RequestRefused(
+            NdisStatus.NOT_SUPPORTED,
+            Reason.ENCAPSULATION_NOT_CLAIMED,
+            f"no task is claimed for encapsulation {header.encapsulation_format.encapsulation}",
+        )
+    options = 0
+    for entry in entries:
+        if entry.task != NdisTask.IpSecNdisTask:
+            raise RequestRefused(
+                NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, f"task {entry.task} was not reported"
+            )
+        asked = NdisTaskIpsec.unpack(entry.task_buffer, abi)
+        if not is_within(asked, claimed):
+            raise RequestRefused(
+                NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, "NDIS_TASK_IPSEC asks for more than was reported"
+            )
+        options = int(bool(asked.supported.v4_options))
+    return CardControl(bits, options, 0)
+
+
+def is_within(asked: NdisTaskIpsec, claimed: NdisTaskIpsec) -> bool:
+    """Whether every bit asked for is claimed."""
+    pairs = zip(leaves(astuple(asked)), leaves(astuple(claimed)), strict=True)
+    return all(want & ~have == 0 for want, have in pairs)
+
+
+def leaves(values: tuple[object, ...]) -> list[int]:
+    """The numbers of a nested tuple, in order."""
+    flat: list[int] = []
+    for value in values:
+        flat.extend(leaves(value) if isinstance(value, tuple) else [value] if isinstance(value, int) else [])
+    return flat
+
+
+def ipsec_entry(task: NdisTaskIpsec, abi: Abi) -> NdisTaskOffload:
+    """The chain entry of an IPsec task (N-CAP-7, N-CAP-8)."""
+    buffer = task.pack(abi)
+    return NdisTaskOffload(
+        version=NDIS_TASK_OFFLOAD_VERSION,
+        task=NdisTask.IpSecNdisTask,
+        task_buffer_length=len(buffer),
+        task_buffer=buffer,
+    )
+
+
+def task_ipsec(capabilities: Capabilities) -> NdisTaskIpsec | None:
+    """The claims in the words of NDIS 5.1 (N-CAP-9, N-CAP-10)."""
+    claims = capabilities.version1
+    if claims is None:
+        return None
+    return NdisTaskIpsec(
+        supported=TaskIpsecSupported(v4_options=int(claims.ipv4_options), reserved=claims.udp_esp),
+        # The hashes are usable for ESP too; AH itself is not claimed while Transport and Tunnel are zero here.
+        v4_ah=TaskIpsecV4Ah(md5=int(claims.md5), sha_1=int(claims.sha_1)),
+        v4_esp=TaskIpsecV4Esp(
+            des=int(claims.des),
+            triple_des=int(claims.triple_des),
+            null_esp=int(claims.null_esp),
+            transport=int(claims.transport),
+            tunnel=int(claims.tunnel),
+            send=int(claims.send),
+            receive=int(claims.receive),
+        ),
+    )
+
+
+# --- NDIS 6.x --------------------------------------------------------------------------------------------------
+
+
+def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
+    """OID_OFFLOAD_ENCAPSULATION set: turn everything configured on for an encapsulation, or off (N-CP6-5, N-CP6-6)."""
+    # UNPACK
+    asked = NdisOffloadEncapsulation.unpack(request.buffer, request.abi)
+
+    # CHECK
+    size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", request.abi)
+    if asked.header != NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size):
+        raise RequestRefused(
+            NdisStatus.INVALID_DATA, Reason.HEADER_WRONG, f"the header must say type 0xA8, revision 1, size {size}"
+        )
+    bits = state.control.encapsulations
+    for family in (asked.ipv4, asked.ipv6):
+        if family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_ON:
+            bits = family.encapsulation_type & state.capabilities.encapsulations
+            if not bits:
+                raise RequestRefused(
+                    NdisStatus.INVALID_PARAMETER,
+                    Reason.ENCAPSULATION_NOT_CLAIMED,
+                    f"no offload supports encapsulation 0x{family.encapsulation_type:x}",
+                )
+        elif family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_OFF:
+            bits = 0
+        elif family.enabled != NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE:
+            raise RequestRefused(
+                NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, f"Enabled must be 0, 1 or 2, not {family.enabled}"
+            )
+
+    # ACT
+    if bits and needs_own_parser_row(state):
+        slot = state.slots[Table.PARSER].take()
+        if not (yield RowOperation(Table.PARSER, slot, OWN_PARSER_ROW)):
+            state.slots[Table.PARSER].give_back(slot)
+            raise RequestRefused(
+                NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused parser row {slot} for version 2"
+            )
+        state.own_parser_row = slot
+    control = control_for(state.capabilities, bits)
+    yield control
+    state.control = control
+    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, bits))
+
+    # ANSWER
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=size)
+
+
+def needs_own_parser_row(state: DriverState) -> bool:
+    """Version 2 UDP-ESP is claimed and its row for port 4500 is not there yet (A-34)."""
+    claims = state.capabilities.version2
+    return claims is not None and bool(claims.udp_esp) and state.own_parser_row is None
+
+
+def control_for(capabilities: Capabilities, bits: int) -> CardControl:
+    """The control register for these encapsulation bits; with none, the card is off."""
+    if not bits:
+        return CardControl(0, 0, 0)
+    version1, version2 = capabilities.version1, capabilities.version2
+    options = bool(version1 and version1.ipv4_options) or bool(version2 and version2.ip_options)
+    return CardControl(bits, int(options), int(bool(version2 and version2.extension_headers)))
+
+
+def offload_report(state: DriverState, encapsulations: int) -> bytes:
+    """NDIS_OFFLOAD of the NDIS version, every offload type for these encapsulations (N-CP6-1 to N-CP6-4)."""
+    v1 = ipsec_v1_report(state.capabilities, encapsulations)
+    v2 = ipsec_v2_report(state.capabilities, encapsulations)
+    report: Structure
+    if state.capabilities.version2 is None:
+        header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))
+        report = NdisOffloadRevision1(header=header, ipsec_v1=v1)
+    else:
+        header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 2, size_of(NdisOffloadRevision2, state.abi))
+        report = NdisOffloadRevision2(header=header, ipsec_v1=v1, ipsec_v2=v2)
+    return report.pack(state.abi)
+
+
+def ipsec_v1_report(capabilities: Capabilities, encapsulations: int) -> NdisIpsecOffloadV1:
+    """The claims in the words of NDIS 6.0 (N-CP6-3)."""
+    task = task_ipsec(capabilities)
+    if task is None:
+        return NdisIpsecOffloadV1()
+    esp = task.v4_esp
+    return NdisIpsecOffloadV1(
+        supported=IpsecV1Supported(
+            encapsulation=encapsulations, ipv4_options=task.supported.v4_options, flags=task.supported.reserved
+        ),
+        ipv4_ah=IpsecV1Ah(md5=task.v4_ah.md5, sha_1=task.v4_ah.sha_1),
+        ipv4_esp=IpsecV1Esp(
+            des=esp.des,
+            triple_des=esp.triple_des,
+            null_esp=esp.null_esp,
+            transport=esp.transport,
+            tunnel=esp.tunnel,
+            send=esp.send,
+            receive=esp.receive,
+        ),
+    )
+
+
+def ipsec_v2_report(capabilities: Capabilities, encapsulations: int) -> NdisIpsecOffloadV2:
+    """The claims in the words of NDIS 6.1 (N-V2-1)."""
+    claims = capabilities.version2
+    if claims is None:
+        return NdisIpsecOffloadV2()
+    return NdisIpsecOffloadV2(
+        encapsulation=encapsulations,
+        ipv6_supported=int(claims.ipv6),
+        ipv4_options=int(claims.ip_options),
+        ipv6_non_ipsec_extension_headers=int(claims.extension_headers),
+        esp=1,
+        transport=int(claims.transport),
+        tunnel=int(claims.tunnel),
+        extended_sequence_numbers=int(claims.extended_sequence_numbers),
+        udp_esp=claims.udp_esp,
+        authentication_algorithms=claims.authentication,
+        encryption_algorithms=claims.encryption,
+        sa_offload_capacity=claims.sa_capacity,
+    )

@@ -1,0 +1,120 @@
+"""What the driver remembers: handles, slots, the shadow copy of every row, and the list of parser entries.
+
+The card knows slots only, the host knows handles only; this is where the two meet. Nothing here talks to the card.
+
+Used by the OID handlers (associations.py, associations_v2.py, enabling.py) and by the paths (device.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
+from nicsim.capabilities import Capabilities
+from offload_oids import Abi
+
+VERSION_1_PARSER_SET = 1
+"""Parser rows that ADD_UDPESP_SA created and the host names by handle."""
+VERSION_2_PARSER_SET = 2
+"""The one row that enabling version 2 UDP-ESP brings, which no handle names (A-34)."""
+
+FIRST_HANDLE = 0x10000
+HANDLE_STEP = 8
+"""Handles look like the pointers they are in real drivers; zero never is one."""
+
+
+class Slots:
+    """The free slots of one table, lowest first."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._next = 0
+        self._returned: list[int] = []
+
+    def free(self) -> int:
+        """How many slots are free."""
+        return self.capacity - self._next + len(self._returned)
+
+    def take(self) -> int:
+        """Take one; the caller has made sure that one is free."""
+        if self._returned:
+            return self._returned.pop()
+        self._next += 1
+        return self._next - 1
+
+    def give_back(self, slot: int) -> None:
+        """Return one."""
+        self._returned.append(slot)
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadedSa:
+    """One add request that succeeded: its handle, its rows, and for inbound UDP-ESP the port it is found through."""
+
+    handle: int
+    version: int
+    table: Table
+    rows: tuple[tuple[int, Row], ...]
+    """Slot and shadow copy of each row; one a layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParserEntry:
+    """One entry of the driver's list: type, port, the handle the host knows it by, and its row (N-PE-1)."""
+
+    handle: int
+    udp_type: UdpType
+    port: int
+    slot: int
+
+
+@dataclass(slots=True)
+class DriverState:
+    """Everything the driver knows."""
+
+    capabilities: Capabilities
+    abi: Abi
+    slots: dict[Table, Slots] = field(init=False)
+    associations: dict[int, OffloadedSa] = field(default_factory=dict)
+    parser_entries: dict[int, ParserEntry] = field(default_factory=dict)
+    own_parser_row: int | None = None
+    """The slot of version 2's row for port 4500, once it is there."""
+    control: CardControl = field(default_factory=lambda: CardControl(0, 0, 0))
+    task_offload_enabled: bool = False
+    """An enabling set of OID_TCP_TASK_OFFLOAD came and no disabling one since (A-13)."""
+    marked: list[tuple[Table, int]] = field(default_factory=list)
+    """Rows that the card failed to clear: marked for deletion and tried again (N-DEL-4)."""
+    _last_handle: int = FIRST_HANDLE
+
+    def __post_init__(self) -> None:
+        claims = self.capabilities
+        self.slots = {
+            Table.INBOUND: Slots(claims.inbound_rows),
+            Table.OUTBOUND: Slots(claims.outbound_rows),
+            Table.PARSER: Slots(claims.parser_rows),
+        }
+
+    def new_handle(self) -> int:
+        """A handle that names nothing yet; it fits the host's pointer and is not reused while alive."""
+        while True:
+            self._last_handle += HANDLE_STEP
+            if self._last_handle >> (8 * self.abi.pointer_size):
+                self._last_handle = FIRST_HANDLE
+            if self._last_handle not in self.associations and self._last_handle not in self.parser_entries:
+                return self._last_handle
+
+    def entry_for(self, udp_type: UdpType, port: int) -> ParserEntry | None:
+        """The entry with this type and port, if the list has it (N-ADD-3)."""
+        for entry in self.parser_entries.values():
+            if entry.port == port and entry.udp_type == udp_type:
+                return entry
+        return None
+
+    def other_type_on(self, udp_type: UdpType, port: int) -> bool:
+        """Whether a row of another type already parses this port (A-33)."""
+        if self.own_parser_row is not None and port == OWN_PARSER_ROW.port and udp_type != OWN_PARSER_ROW.udp_type:
+            return True
+        return any(entry.port == port and entry.udp_type != udp_type for entry in self.parser_entries.values())
+
+
+OWN_PARSER_ROW = ParserRow(port=4500, udp_type=UdpType.OTHER, parser_set=VERSION_2_PARSER_SET)

@@ -1,0 +1,61 @@
+"""Out-of-band words: what the card wrote about a frame, in the words of the NDIS version (N-RX-12 to N-RX-15).
+
+There are few different words, so each is packed once and kept.
+"""
+
+from __future__ import annotations
+
+from nicsim.boundary import Descriptor
+from nicsim.capabilities import NdisVersion
+from offload_oids import Abi
+from offload_oids.packet_info import (
+    IpsecV1Receive,
+    IpsecV2HeaderReceive,
+    NdisIpsecOffloadV1NetBufferListInfo,
+    NdisIpsecOffloadV2HeaderNetBufferListInfo,
+    NdisIpsecPacketInfo,
+    PacketInfoReceive,
+)
+
+
+class Words:
+    """Makes the receive words and reads the transmit words of one NDIS version and pointer width."""
+
+    def __init__(self, ndis: NdisVersion, abi: Abi) -> None:
+        self._ndis = ndis
+        self._abi = abi
+        self._receive: dict[tuple[int, int, int], bytes] = {}
+        self._header: dict[tuple[int, int], bytes] = {}
+
+    def receive(self, descriptor: Descriptor) -> bytes:
+        """The IPsec word of a received frame."""
+        key = (descriptor.crypto_done, descriptor.next_crypto_done, descriptor.crypto_status)
+        word = self._receive.get(key)
+        if word is None:
+            word = self._receive[key] = self._pack_receive(*key)
+        return word
+
+    def _pack_receive(self, done: int, next_done: int, status: int) -> bytes:
+        if self._ndis is NdisVersion.NDIS_5_1:
+            old = PacketInfoReceive(crypto_done=done, next_crypto_done=next_done, crypto_status=status)
+            return NdisIpsecPacketInfo(receive=old).pack(self._abi)
+        # Version 2 puts the same bits in the same places (N-V2-19).
+        new = IpsecV1Receive(crypto_done=done, next_crypto_done=next_done, crypto_status=status)
+        return NdisIpsecOffloadV1NetBufferListInfo(receive=new).pack(self._abi)
+
+    def header(self, next_header: int, pad_length: int) -> bytes:
+        """The version 2 header word of a received frame that was opened (N-V2-19)."""
+        word = self._header.get((next_header, pad_length))
+        if word is None:
+            arm = IpsecV2HeaderReceive(next_header=next_header, pad_length=pad_length, header_info_set=1)
+            word = NdisIpsecOffloadV2HeaderNetBufferListInfo(receive=arm).pack(self._abi)
+            self._header[next_header, pad_length] = word
+        return word
+
+    def transmit_handle(self, ipsec: bytes) -> int:
+        """The OffloadHandle of a frame to send; in every version it is the first member."""
+        if self._ndis is NdisVersion.NDIS_5_1:
+            old = NdisIpsecPacketInfo.unpack(ipsec, self._abi).transmit
+            return old.offload_handle if old else 0
+        new = NdisIpsecOffloadV1NetBufferListInfo.unpack(ipsec, self._abi).transmit
+        return new.offload_handle if new else 0

@@ -1,0 +1,45 @@
+"""What a handler asks of the card, and the two ways handlers ask for rows: all or nothing, and one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from nicsim.boundary import CardControl, OidResult, Row, StatusIndication, Table
+from nicsim.driver.handles import DriverState
+
+
+@dataclass(frozen=True, slots=True)
+class RowOperation:
+    """Write a row, or clear it where `row` is None."""
+
+    table: Table
+    slot: int
+    row: Row | None = None
+
+
+Operation = RowOperation | CardControl | StatusIndication
+Steps = Generator[Operation, bool | None, OidResult]
+"""A handler at work: yields operations, is sent whether each succeeded, returns its answer."""
+
+
+def program(writes: list[RowOperation]) -> Generator[Operation, bool | None, bool]:
+    """Write rows in order; when one fails, clear those already written, and say so (N-ADD-6)."""
+    for number, write in enumerate(writes):
+        if not (yield write):
+            for written in reversed(writes[:number]):
+                yield RowOperation(written.table, written.slot)
+            return False
+    return True
+
+
+def clear(state: DriverState, rows: list[tuple[Table, int]]) -> Generator[Operation, bool | None, bool]:
+    """Clear rows and free their slots; a row that fails is marked for deletion and tried again (N-DEL-4)."""
+    all_done = True
+    for table, slot in rows:
+        if (yield RowOperation(table, slot)):
+            state.slots[table].give_back(slot)
+        else:
+            state.marked.append((table, slot))
+            all_done = False
+    return all_done

@@ -1,0 +1,361 @@
+"""What the transport offloads, and how: the host's side of capabilities, add and delete requests, and parser entries.
+
+An association goes to version 1 if version 1 can express it and the card claims what it needs, else to version 2,
+else it stays in software, with the reason. The list of parser entries is kept here, per NIC, with its reference
+counts: the transport counts, the driver does not (N-PE-4).
+
+Called by the replay and, later, by the transport after a negotiation. Talks to the NIC through
+`nicsim.boundary.Binding` only, in packed buffers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, RequestKind, UdpType
+from nicsim.capabilities import NdisVersion
+from nicsim.errors import NicsimError
+from nicsim.host.offload_requests import (
+    VERSION_1_CIPHERS,
+    VERSION_1_HASHES,
+    VERSION_2_HASHES,
+    add_sa_buffer,
+    add_udpesp_sa_buffer,
+    add_v2_buffer,
+    as_version_1_report,
+    default_header,
+    version_2_cipher,
+    version_2_subtype,
+)
+from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.ipsec.esp import Mode
+from nicsim.reasons import Reason
+from nicsim.wire.esp import NAT_TRAVERSAL_PORT
+from offload_oids import NdisStatus, Oid
+from offload_oids.ipsec_sa import (
+    OffloadIpsecAddSa,
+    OffloadIpsecAddUdpespSa,
+    OffloadIpsecDeleteSa,
+    OffloadIpsecDeleteUdpespSa,
+)
+from offload_oids.ipsec_sa_v2 import (
+    IpsecOffloadV2AddSa,
+    IpsecOffloadV2DeleteSa,
+)
+from offload_oids.layout import size_of, size_through
+from offload_oids.ndis_offload import (
+    FamilyEncapsulation,
+    NdisEncapsulations,
+    NdisIpsecOffloadV1,
+    NdisIpsecOffloadV2,
+    NdisObjectHeader,
+    NdisObjectType,
+    NdisOffloadEncapsulation,
+    NdisOffloadRevision1,
+    NdisOffloadRevision2,
+    NdisOffloadSet,
+)
+from offload_oids.packet_info import (
+    IpsecV1Transmit,
+    NdisIpsecOffloadV1NetBufferListInfo,
+    NdisIpsecPacketInfo,
+    PacketInfoTransmit,
+)
+from offload_oids.task_offload import (
+    EncapsulationFlags,
+    NdisEncapsulation,
+    NdisEncapsulationFormat,
+    NdisTask,
+    NdisTaskIpsec,
+    NdisTaskOffloadHeader,
+    build_tasks,
+    walk_tasks,
+)
+
+QUERY_BUFFER_LENGTH = 512
+ETHERNET_LINK = (
+    NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3 | NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
+)
+
+
+class LinkMedium(Enum):
+    """The link that the host enables offload for."""
+
+    ETHERNET = "ethernet"
+    RAW_IP = "raw-ip"
+
+
+@dataclass(slots=True)
+class HostParserEntry:
+    """One entry of the transport's list: what it says, the driver's handle for it, and how many use it (N-PE-4)."""
+
+    udp_type: UdpType
+    port: int
+    handle: int
+    references: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offloaded:
+    """An association that the NIC took on."""
+
+    oid: Oid
+    handle: int
+    parser_entry: HostParserEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InSoftware:
+    """An association that stays with the host, and why."""
+
+    reason: Reason
+    detail: str = ""
+    status: NdisStatus | None = None
+
+
+class OffloadProtocolError(NicsimError):
+    """A miniport answered a request in a way that NDIS does not allow."""
+
+
+@dataclass(slots=True)
+class Offloader:
+    """The offload decisions for one NIC. `enable` comes first; nothing is offloaded without it."""
+
+    binding: Binding
+    ndis: NdisVersion
+    parser_entries: list[HostParserEntry] = field(default_factory=list)
+    enabled: bool = False
+    version1: NdisIpsecOffloadV1 = field(default_factory=NdisIpsecOffloadV1)
+    version2: NdisIpsecOffloadV2 = field(default_factory=NdisIpsecOffloadV2)
+    version2_offloaded: int = 0
+    not_enabled_detail: str = ""
+
+    # --- enabling ----------------------------------------------------------------------------------------------
+
+    def enable(self, medium: LinkMedium) -> None:
+        """Ask what the NIC can do on this link, and enable all of it (N-CAP-*, N-CP6-*)."""
+        if self.ndis is NdisVersion.NDIS_5_1:
+            self._enable_5_1(medium)
+        else:
+            self._enable_6(medium)
+
+    def _enable_5_1(self, medium: LinkMedium) -> None:
+        """Query OID_TCP_TASK_OFFLOAD, then set it back with everything it reported."""
+        ethernet = medium is LinkMedium.ETHERNET
+        header = NdisTaskOffloadHeader(
+            size=size_of(NdisTaskOffloadHeader, self.binding.abi),
+            encapsulation_format=NdisEncapsulationFormat(
+                NdisEncapsulation.IEEE_802_3_Encapsulation if ethernet else NdisEncapsulation.UNSPECIFIED_Encapsulation,
+                EncapsulationFlags(fixed_header_size=1),
+                14 if ethernet else 0,
+            ),
+        )
+        query = header.pack(self.binding.abi).ljust(QUERY_BUFFER_LENGTH, b"\0")
+        answer = self._request(RequestKind.QUERY, Oid.OID_TCP_TASK_OFFLOAD, query)
+        if answer.status != NdisStatus.SUCCESS:
+            self.not_enabled_detail = f"the query of OID_TCP_TASK_OFFLOAD ended with {answer.status.name}"
+            return
+        _, entries = walk_tasks(answer.buffer[: answer.bytes_written], self.binding.abi)
+        tasks = [entry for entry in entries if entry.task == NdisTask.IpSecNdisTask]
+        if not tasks:
+            self.not_enabled_detail = "the NIC reports no IPsec task for this link"
+            return
+        chain = build_tasks(header, tasks[:1], self.binding.abi)
+        result = self._request(RequestKind.SET, Oid.OID_TCP_TASK_OFFLOAD, chain)
+        self.enabled = result.status == NdisStatus.SUCCESS
+        self.not_enabled_detail = "" if self.enabled else f"the enabling set ended with {result.status.name}"
+        task = NdisTaskIpsec.unpack(tasks[0].task_buffer, self.binding.abi)
+        self.version1 = as_version_1_report(task)
+
+    def _enable_6(self, medium: LinkMedium) -> None:
+        """Read NDIS_OFFLOAD, then set OID_OFFLOAD_ENCAPSULATION for every framing it names on this link."""
+        answer = self._request(RequestKind.QUERY, Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, bytes(QUERY_BUFFER_LENGTH))
+        if answer.status != NdisStatus.SUCCESS:
+            self.not_enabled_detail = f"OID_TCP_OFFLOAD_CURRENT_CONFIG ended with {answer.status.name}"
+            return
+        report = NdisOffloadRevision1.unpack(answer.buffer, self.binding.abi)
+        self.version1 = report.ipsec_v1
+        if report.header.revision >= 2:
+            self.version2 = NdisOffloadRevision2.unpack(answer.buffer, self.binding.abi).ipsec_v2
+        ethernet = medium is LinkMedium.ETHERNET
+        wanted = ETHERNET_LINK if ethernet else NdisEncapsulations.NDIS_ENCAPSULATION_NULL
+        claimed = (self.version1.supported.encapsulation | self.version2.encapsulation) & wanted
+        on = FamilyEncapsulation(NdisOffloadSet.NDIS_OFFLOAD_SET_ON, claimed or wanted, 14 if ethernet else 0)
+        size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", self.binding.abi)
+        header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size)
+        setting = NdisOffloadEncapsulation(header, on, on).pack(self.binding.abi)
+        result = self._request(RequestKind.SET, Oid.OID_OFFLOAD_ENCAPSULATION, setting)
+        self.enabled = result.status == NdisStatus.SUCCESS
+        self.not_enabled_detail = "" if self.enabled else f"OID_OFFLOAD_ENCAPSULATION ended with {result.status.name}"
+
+    # --- adding ------------------------------------------------------------------------------------------------
+
+    def add(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+        """Offload an association, or say why it stays in software."""
+        if not self.enabled:
+            return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
+        if sa.esn and not self.version2.extended_sequence_numbers:
+            return InSoftware(Reason.ESN_NOT_CLAIMED, "neither version of the offload has them on this card")
+        why_not_1 = self.why_not_version_1(sa)
+        if why_not_1 is None:
+            return self._add_version_1(sa)
+        why_not_2 = self.why_not_version_2(sa)
+        if why_not_2 is None:
+            return self._add_version_2(sa)
+        if not self.version2.esp:
+            return why_not_1
+        return why_not_2 if not self.version1.ipv4_esp.receive else both(why_not_1, why_not_2)
+
+    def why_not_version_1(self, sa: SecurityAssociation) -> InSoftware | None:
+        """What keeps an association from version 1, if anything (N-CP6-3, N-CAP-15)."""
+        esp, hashes = self.version1.ipv4_esp, self.version1.ipv4_ah
+        if len(sa.src) != 4:
+            return InSoftware(Reason.IPV6_NOT_CLAIMED, "version 1 is for IPv4 only")
+        if sa.esn:
+            return InSoftware(Reason.ESN_NOT_CLAIMED, "version 1 has no extended sequence numbers")
+        encryption, integrity = sa.keys.encryption, sa.keys.integrity
+        if encryption not in VERSION_1_CIPHERS or not getattr(esp, VERSION_1_CIPHERS[encryption][1]):
+            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 1 of this card has no {encryption.value}")
+        if integrity not in VERSION_1_HASHES or not getattr(hashes, VERSION_1_HASHES[integrity][1]):
+            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 1 of this card has no {integrity.value}")
+        if not (esp.receive if sa.inbound else esp.send):
+            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card does not {direction(sa)}")
+        if not (esp.tunnel if sa.mode is Mode.TUNNEL else esp.transport):
+            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card has no {sa.mode.value} mode")
+        return None
+
+    def why_not_version_2(self, sa: SecurityAssociation) -> InSoftware | None:
+        """What keeps an association from version 2, if anything (N-V2-1 to N-V2-4, A-34)."""
+        claims, encryption, integrity = self.version2, sa.keys.encryption, sa.keys.integrity
+        if not claims.esp:
+            return InSoftware(Reason.NO_SUITABLE_VERSION, "this card has no version 2")
+        if not claims.encryption_algorithms & version_2_cipher(sa):
+            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 2 of this card has no {encryption.value}")
+        if not encryption.is_aead and not claims.authentication_algorithms & VERSION_2_HASHES[integrity]:
+            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 2 of this card has no {integrity.value}")
+        if len(sa.src) != 4 and not claims.ipv6_supported:
+            return InSoftware(Reason.IPV6_NOT_CLAIMED, "version 2 of this card is for IPv4 only")
+        if not (claims.tunnel if sa.mode is Mode.TUNNEL else claims.transport):
+            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 2 of this card has no {sa.mode.value} mode")
+        if sa.udp_type is UdpType.IKE or (
+            sa.udp_type is UdpType.OTHER and sa.inbound and sa.dst_port != NAT_TRAVERSAL_PORT
+        ):
+            return InSoftware(Reason.PORT_NOT_PARSED_BY_V2, f"its packets come as {sa.udp_type.name}, {sa.dst_port}")
+        if sa.udp_type is UdpType.OTHER and not claims.udp_esp & version_2_subtype(sa):
+            return InSoftware(Reason.SUBTYPE_NOT_CLAIMED, f"version 2 of this card has no UDP-ESP {sa.mode.value}")
+        if self.version2_offloaded >= claims.sa_offload_capacity:
+            return InSoftware(Reason.CAPACITY_REACHED, f"the card holds {claims.sa_offload_capacity}")
+        return None
+
+    def _add_version_1(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+        if sa.udp_type is UdpType.NATIVE:
+            result = self._request(
+                RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_ADD_SA, add_sa_buffer(sa).pack(self.binding.abi)
+            )
+            if result.status != NdisStatus.SUCCESS:
+                return refused(result)
+            handle = OffloadIpsecAddSa.unpack(result.buffer, self.binding.abi).offload_handle
+            return Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_SA, handle)
+        # Outbound associations use no entry (A-37).
+        return self._add_inbound_udpesp(sa) if sa.inbound else self._add_udpesp(sa, 0)[0]
+
+    def _add_udpesp(self, sa: SecurityAssociation, entry_handle: int) -> tuple[Offloaded | InSoftware, int]:
+        """The outcome of ADD_UDPESP_SA, and the handle of the entry that the driver found, made or was given."""
+        buffer = add_udpesp_sa_buffer(sa, entry_handle).pack(self.binding.abi)
+        result = self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, buffer)
+        if result.status != NdisStatus.SUCCESS:
+            return refused(result), 0
+        answer = OffloadIpsecAddUdpespSa.unpack(result.buffer, self.binding.abi)
+        offloaded = Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, answer.offload_handle)
+        return offloaded, answer.encap_type_entry_offld_handle
+
+    def _add_inbound_udpesp(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+        entry = self._entry_of(sa)
+        if entry is not None:
+            # The count goes up before the add and down again if it fails (N-ADD-7).
+            entry.references += 1
+            outcome, _ = self._add_udpesp(sa, entry.handle)
+            if isinstance(outcome, InSoftware):
+                entry.references -= 1
+                return outcome
+        else:
+            # A private copy, which joins the list only if the add succeeds (N-ADD-1, N-ADD-5, N-ADD-6).
+            outcome, handle = self._add_udpesp(sa, 0)
+            if isinstance(outcome, InSoftware):
+                return outcome
+            entry = HostParserEntry(sa.udp_type, sa.dst_port, handle, 1)
+            self.parser_entries.append(entry)
+        return Offloaded(outcome.oid, outcome.handle, entry)
+
+    def _entry_of(self, sa: SecurityAssociation) -> HostParserEntry | None:
+        for entry in self.parser_entries:
+            if entry.udp_type is sa.udp_type and entry.port == sa.dst_port:
+                return entry
+        return None
+
+    def _add_version_2(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+        oid = Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA
+        result = self._request(RequestKind.SET, oid, add_v2_buffer(sa, self.binding.abi))
+        if result.status != NdisStatus.SUCCESS:
+            return refused(result)
+        self.version2_offloaded += 1
+        return Offloaded(oid, IpsecOffloadV2AddSa.unpack(result.buffer, self.binding.abi).offload_handle)
+
+    # --- deleting ----------------------------------------------------------------------------------------------
+
+    def delete(self, offloaded: Offloaded) -> OidResult:
+        """Take an association off the NIC, and its parser entry with the last one that uses it (N-DEL-1 to N-DEL-3)."""
+        abi = self.binding.abi
+        if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA:
+            self.version2_offloaded -= 1
+            header = default_header(IpsecOffloadV2DeleteSa, "offload_handle", abi)
+            buffer = IpsecOffloadV2DeleteSa(header, 0, offloaded.handle).pack(abi)
+            return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, buffer)
+        if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_ADD_SA:
+            buffer = OffloadIpsecDeleteSa(offloaded.handle).pack(abi)
+            return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_DELETE_SA, buffer)
+        entry, entry_handle = offloaded.parser_entry, 0
+        if entry is not None:
+            entry.references -= 1
+            if entry.references == 0:
+                entry_handle = entry.handle
+                self.parser_entries.remove(entry)
+        buffer = OffloadIpsecDeleteUdpespSa(offloaded.handle, entry_handle).pack(abi)
+        return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA, buffer)
+
+    # --- requests ----------------------------------------------------------------------------------------------
+
+    def _request(self, kind: RequestKind, oid: Oid, buffer: bytes) -> OidResult:
+        """One request, waited for: a pending one is polled until its completion is there."""
+        request = OidRequest(kind, oid, buffer, self.binding.abi)
+        result = self.binding.request(request)
+        if result.status != NdisStatus.PENDING:
+            return result
+        for event in self.binding.poll():
+            if isinstance(event, OidCompletion) and event.request_id == request.request_id:
+                return event.result
+        raise OffloadProtocolError(f"{oid.name} is pending, and nothing completed it")
+
+    def transmit_word(self, handle: int) -> bytes:
+        """The out-of-band word of a frame that the NIC is to seal with the association of this handle (N-TX-1)."""
+        if self.ndis is NdisVersion.NDIS_5_1:
+            return NdisIpsecPacketInfo(transmit=PacketInfoTransmit(offload_handle=handle)).pack(self.binding.abi)
+        arm = IpsecV1Transmit(offload_handle=handle)
+        return NdisIpsecOffloadV1NetBufferListInfo(transmit=arm).pack(self.binding.abi)
+
+
+def direction(sa: SecurityAssociation) -> str:
+    """The verb for what an association does."""
+    return "receive" if sa.inbound else "send"
+
+
+def refused(result: OidResult) -> InSoftware:
+    """A failed add; a driver that gives no reason leaves us with its status."""
+    reason = result.reason or Reason.NO_SUITABLE_VERSION
+    return InSoftware(reason, result.detail or f"the driver answered {result.status.name}", result.status)
+
+
+def both(first: InSoftware, second: InSoftware) -> InSoftware:
+    """The reasons of both versions in one."""
+    return InSoftware(second.reason, f"{first.detail}; {second.detail}")

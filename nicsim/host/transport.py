@@ -1,0 +1,145 @@
+"""The host transport's receive side: it reads the NIC's words, does the rest itself, and has the last word.
+
+The order is ESP's own: the ICV first, checked by the NIC or else in software; then padding and trailer; then the
+replay window, which no NIC keeps (N-RX-7). A failed packet is indicated all the same (N-RX-14); it ends here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from nicsim.capabilities import NdisVersion
+from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, TrailerError
+from nicsim.host.replay_window import ReplayVerdict
+from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.ipsec.esp import NEXT_HEADER_NONE, Mode, strip_trailer, trim_tfc
+from nicsim.wire.esp import ESP_HEADER_LENGTH
+from offload_oids import Abi, CryptoStatus
+from offload_oids.packet_info import NdisIpsecOffloadV1NetBufferListInfo, NdisIpsecPacketInfo
+
+TRAILER_LENGTH = 2
+
+
+class HostVerdict(Enum):
+    """What the host makes of a received ESP packet in the end."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    TOO_OLD = "too-old"
+    ICV_BAD = "icv-bad"
+    MALFORMED = "malformed"
+    NO_SA = "no-sa"
+
+
+class OpenedBy(Enum):
+    """Who checked the ICV and decrypted."""
+
+    NIC = "nic"
+    HOST = "host"
+
+
+@dataclass(slots=True)  # made for every packet: not frozen, because freezing triples the cost of making one
+class Judgement:
+    """The last word on one packet; `payload` is there whenever the ICV is good and the padding can be told off it."""
+
+    verdict: HostVerdict
+    opened_by: OpenedBy | None = None
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveWord:
+    """The receive arm of a packet's IPsec out-of-band word (N-RX-12 to N-RX-15)."""
+
+    crypto_done: bool
+    next_crypto_done: bool
+    sa_delete_request: bool
+    crypto_status: CryptoStatus
+
+
+class ReceiveWords:
+    """Reads out-of-band words. There are few different ones, so each is unpacked once."""
+
+    def __init__(self, ndis: NdisVersion, abi: Abi) -> None:
+        self._ndis = ndis
+        self._abi = abi
+        self._known: dict[bytes, ReceiveWord] = {}
+
+    def read(self, ipsec: bytes) -> ReceiveWord:
+        """The word of one received frame."""
+        word = self._known.get(ipsec)
+        if word is None:
+            word = self._known[ipsec] = self._unpack(ipsec)
+        return word
+
+    def _unpack(self, ipsec: bytes) -> ReceiveWord:
+        if self._ndis is NdisVersion.NDIS_5_1:
+            old = NdisIpsecPacketInfo.unpack(ipsec, self._abi).receive
+            assert old is not None  # unpacking fills every arm
+            return ReceiveWord(
+                bool(old.crypto_done),
+                bool(old.next_crypto_done),
+                bool(old.sa_delete_req),
+                CryptoStatus(old.crypto_status),
+            )
+        # The version 2 word has the same bits in the same places (N-V2-19).
+        new = NdisIpsecOffloadV1NetBufferListInfo.unpack(ipsec, self._abi).receive
+        assert new is not None
+        return ReceiveWord(
+            bool(new.crypto_done), bool(new.next_crypto_done), bool(new.sa_delete_req), CryptoStatus(new.crypto_status)
+        )
+
+
+def receive(sa: SecurityAssociation, word: ReceiveWord, frame: bytes, esp: int, end: int) -> Judgement:
+    """Judge the ESP packet in `frame[esp:end]` of an association the host knows."""
+    if word.crypto_done:
+        if word.crypto_status is CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX:
+            return Judgement(HostVerdict.MALFORMED)
+        if word.crypto_status is not CryptoStatus.CRYPTO_SUCCESS:
+            return Judgement(HostVerdict.ICV_BAD)
+        keys = sa.keys
+        plaintext = frame[esp + ESP_HEADER_LENGTH + keys.encryption.iv_length : end - keys.icv_length]
+        opened_by = OpenedBy.NIC
+    else:
+        try:
+            plaintext = sa.open(frame, esp, end)
+        except IntegrityError:
+            return Judgement(HostVerdict.ICV_BAD)
+        except EspSyntaxError:
+            return Judgement(HostVerdict.MALFORMED)
+        opened_by = OpenedBy.HOST
+    return judge_opened(sa, frame, esp, plaintext, opened_by)
+
+
+def judge_opened(sa: SecurityAssociation, frame: bytes, esp: int, plaintext: bytes, opened_by: OpenedBy) -> Judgement:
+    """The part after a good ICV: padding and trailer, then the replay window."""
+    payload, well_formed = payload_of(sa.mode, plaintext)
+    if not well_formed:
+        return Judgement(HostVerdict.MALFORMED, opened_by, payload)
+    sequence = sa.sequence_of(frame, esp)
+    verdict = sa.window.check(sequence)
+    if verdict is ReplayVerdict.NEW:
+        sa.window.accept(sequence)
+        return Judgement(HostVerdict.ACCEPTED, opened_by, payload)
+    late = HostVerdict.DUPLICATE if verdict is ReplayVerdict.DUPLICATE else HostVerdict.TOO_OLD
+    return Judgement(late, opened_by, payload)
+
+
+def payload_of(mode: Mode, plaintext: bytes) -> tuple[bytes | None, bool]:
+    """The payload without padding and trailer, in tunnel mode the inner packet alone; and whether all is well-formed.
+
+    An authentic packet whose padding has the wrong content still has a payload; one whose pad length points before
+    its beginning has none.
+    """
+    try:
+        payload, _, next_header = strip_trailer(plaintext)
+    except TrailerError:
+        end = len(plaintext) - TRAILER_LENGTH - plaintext[-TRAILER_LENGTH]
+        return (plaintext[:end] if end >= 0 else None), False
+    if mode is Mode.TRANSPORT or next_header == NEXT_HEADER_NONE:
+        return payload, True
+    try:
+        return trim_tfc(payload, next_header), True
+    except Malformed:
+        return payload, False

@@ -1,0 +1,73 @@
+"""The simulated NIC: card, driver and NDIS joined.
+
+A frame that arrives goes to the card first and then, with the card's descriptor, to the driver, which puts NDIS words
+on it. Requests and frames to send enter at the top, through NDIS. Any driver that keeps to `nicsim.boundary.Miniport`
+can take the reference driver's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nicsim.boundary import (
+    Card,
+    Descriptor,
+    Indication,
+    Miniport,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    SendResult,
+    StatusIndication,
+)
+from nicsim.capabilities import Capabilities
+from nicsim.card.device import SimulatedCard
+from nicsim.card.send import IvSource
+from nicsim.driver.device import ReferenceDriver
+from nicsim.ndis.queue import Ndis
+from nicsim.wire.packet import LinkType
+from offload_oids import Abi
+
+DriverFactory = Callable[[Capabilities, Card, Abi], Miniport]
+
+
+class Nic:
+    """One NIC of one kind, for hosts of one pointer width. Implements `nicsim.boundary.Binding`."""
+
+    def __init__(
+        self,
+        capabilities: Capabilities,
+        *,
+        iv_source: IvSource,
+        abi: Abi = Abi.X64,
+        link_type: int = LinkType.ETHERNET,
+        driver: DriverFactory = ReferenceDriver,
+    ) -> None:
+        self.capabilities = capabilities
+        self.abi = abi
+        self.card = SimulatedCard(
+            inbound_rows=capabilities.inbound_rows,
+            outbound_rows=capabilities.outbound_rows,
+            parser_rows=capabilities.parser_rows,
+            iv_source=iv_source,
+            link_type=link_type,
+        )
+        self.driver = driver(capabilities, self.card, abi)
+        self.ndis = Ndis(self.driver, abi)
+
+    def receive(self, frame: bytes) -> tuple[Indication, Descriptor]:
+        """A frame off the wire: what goes up, and for people what the card wrote about it."""
+        frame, descriptor = self.card.receive(frame)
+        return self.driver.indicate(frame, descriptor), descriptor
+
+    def request(self, request: OidRequest) -> OidResult:
+        """An OID request of the host, through NDIS."""
+        return self.ndis.request(request)
+
+    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
+        """A frame of the host, through NDIS."""
+        return self.ndis.send(frame, ipsec)
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """Completions and indications since the last call, oldest first."""
+        return self.ndis.poll()

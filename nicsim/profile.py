@@ -1,0 +1,193 @@
+"""Profiles: kinds of cards as TOML files, checked and turned into `Capabilities`.
+
+The presets lie in `nicsim/profiles`; a file of your own has the same form. Flags are named as in the documentation.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from enum import IntFlag
+from functools import reduce
+from importlib import resources
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nicsim.capabilities import Capabilities, NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.errors import InputError
+from offload_oids.ndis_offload import (
+    IpsecOffloadV2Authentication,
+    IpsecOffloadV2Encryption,
+    IpsecOffloadV2UdpEsp,
+    NdisEncapsulations,
+)
+from offload_oids.task_offload import UdpEspParseFlags
+
+DEFAULT_PROFILE = "reference"
+PRESETS = resources.files("nicsim") / "profiles"
+LARGEST_PROFILE = 1 << 20
+"""Bytes; a profile is a page of text."""
+
+Rows = Annotated[int, Field(ge=0, le=1 << 24)]
+Mode = Literal["transport", "tunnel"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Tables(_Model):
+    """How many rows the card's tables have."""
+
+    inbound: Rows = 1024
+    outbound: Rows = 1024
+    parser: Rows = 16
+
+
+class Version1(_Model):
+    """What NDIS_TASK_IPSEC and NDIS_IPSEC_OFFLOAD_V1 say (N-CAP-9, N-CAP-10)."""
+
+    encryption: list[Literal["DES", "3DES", "NULL"]]
+    integrity: list[Literal["MD5", "SHA_1"]]
+    modes: list[Mode] = ["transport", "tunnel"]
+    directions: list[Literal["send", "receive"]] = ["send", "receive"]
+    ipv4_options: bool = False
+    udp_esp: list[str] = []
+
+
+class Version2(_Model):
+    """What NDIS_IPSEC_OFFLOAD_V2 says (N-V2-1 to N-V2-4)."""
+
+    encryption: list[str]
+    authentication: list[str]
+    modes: list[Mode] = ["transport", "tunnel"]
+    sa_capacity: Rows
+    ipv6: bool = False
+    ipv4_options: bool = False
+    ipv6_extension_headers: bool = False
+    udp_esp: list[Literal["TRANSPORT", "TUNNEL"]] = []
+
+
+class ReadingChoices(_Model):
+    """The disputed readings that differ from the digest's (A-n); see `nicsim.capabilities.Readings`."""
+
+    confidentiality_key_first: bool = True
+    other_ports_need_ike_flags: bool = True
+    second_enabling_set_fails: bool = True
+    mask_zero_is_any: bool = True
+    lone_native_esp_is_transport: bool = True
+    one_parser_type_per_port: bool = True
+
+
+class Profile(_Model):
+    """One profile file."""
+
+    name: str
+    about: str = ""
+    ndis: Literal["5.1", "6.0", "6.1"]
+    encapsulations: list[str]
+    tables: Tables = Tables()
+    version1: Version1 | None = None
+    version2: Version2 | None = None
+    readings: ReadingChoices = ReadingChoices()
+
+
+def preset_names() -> list[str]:
+    """The names of the presets."""
+    return sorted(entry.name.removesuffix(".toml") for entry in PRESETS.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_profile(name_or_file: str) -> Capabilities:
+    """A preset by name, or a profile file. Raises InputError with what was needed and what came."""
+    if name_or_file in preset_names():
+        return parse_profile((PRESETS / f"{name_or_file}.toml").read_text(encoding="utf-8"), name_or_file)
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise InputError(f"profile {name_or_file!r} is neither a file nor one of {', '.join(preset_names())}")
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_PROFILE + 1)
+        if len(text) > LARGEST_PROFILE:
+            raise InputError(f"{path.name}: a profile needs at most {LARGEST_PROFILE} bytes")
+        return parse_profile(text.decode("utf-8"), path.name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name}: cannot be read: {error}") from None
+
+
+def parse_profile(text: str, where: str) -> Capabilities:
+    """The capabilities that a profile's text describes."""
+    try:
+        profile = Profile.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: is no TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the profile"
+        raise InputError(f"{where}: {place}: {first['msg']}") from None
+    return capabilities_of(profile, where)
+
+
+def capabilities_of(profile: Profile, where: str) -> Capabilities:
+    """A checked profile as the data that card and driver are built from."""
+    if profile.version2 and profile.ndis != "6.1":
+        raise InputError(f"{where}: version2 needs ndis 6.1, not {profile.ndis}")
+    return Capabilities(
+        name=profile.name,
+        about=profile.about,
+        ndis=NdisVersion(profile.ndis),
+        version1=version_1_claims(profile.version1, where) if profile.version1 else None,
+        version2=version_2_claims(profile.version2, where) if profile.version2 else None,
+        encapsulations=flags(NdisEncapsulations, "NDIS_ENCAPSULATION_", profile.encapsulations, where),
+        inbound_rows=profile.tables.inbound,
+        outbound_rows=profile.tables.outbound,
+        parser_rows=profile.tables.parser,
+        readings=Readings(**profile.readings.model_dump()),
+    )
+
+
+def version_1_claims(claims: Version1, where: str) -> Version1Claims:
+    """The version 1 part."""
+    return Version1Claims(
+        des="DES" in claims.encryption,
+        triple_des="3DES" in claims.encryption,
+        null_esp="NULL" in claims.encryption,
+        md5="MD5" in claims.integrity,
+        sha_1="SHA_1" in claims.integrity,
+        transport="transport" in claims.modes,
+        tunnel="tunnel" in claims.modes,
+        send="send" in claims.directions,
+        receive="receive" in claims.directions,
+        ipv4_options=claims.ipv4_options,
+        udp_esp=flags(UdpEspParseFlags, "", claims.udp_esp, where),
+    )
+
+
+def version_2_claims(claims: Version2, where: str) -> Version2Claims:
+    """The version 2 part."""
+    return Version2Claims(
+        authentication=flags(
+            IpsecOffloadV2Authentication, "IPSEC_OFFLOAD_V2_AUTHENTICATION_", claims.authentication, where
+        ),
+        encryption=flags(IpsecOffloadV2Encryption, "IPSEC_OFFLOAD_V2_ENCRYPTION_", claims.encryption, where),
+        sa_capacity=claims.sa_capacity,
+        ipv6=claims.ipv6,
+        ip_options=claims.ipv4_options,
+        extension_headers=claims.ipv6_extension_headers,
+        transport="transport" in claims.modes,
+        tunnel="tunnel" in claims.modes,
+        udp_esp=flags(IpsecOffloadV2UdpEsp, "IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_", list(claims.udp_esp), where),
+    )
+
+
+Flag = TypeVar("Flag", bound=IntFlag)
+
+
+def flags(kind: type[Flag], prefix: str, names: list[str], where: str) -> int:
+    """The OR of flags by name, without the prefix that all of them have."""
+    for name in names:
+        if prefix + name not in kind.__members__:
+            known = ", ".join(member.removeprefix(prefix) for member in kind.__members__)
+            raise InputError(f"{where}: {name!r} must be one of {known}")
+    return int(reduce(or_, (kind[prefix + name] for name in names), kind(0)))

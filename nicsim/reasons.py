@@ -1,0 +1,164 @@
+"""Why: one closed list of reasons for every verdict and refusal, each with its rule and a sentence.
+
+A reason has a number (it travels in the card's descriptors), a label (what reports and JSON show), the rule of
+the specification digest behind it (`docs/spec/ndis-ipsec-offload.md`), and a sentence that says what the rule
+means for this case. Nothing is ever refused, left alone or sent without one of these.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """Why the card, the driver or the host did what it did."""
+
+    number: int
+    label: str
+    rule: str | None
+    sentence: str
+
+    def __init__(self, number: int, label: str, rule: str | None, sentence: str) -> None:
+        self.number = number
+        self.label = label
+        self.rule = rule
+        self.sentence = sentence
+
+    # fmt: off
+    # --- the card's receive path: processed -------------------------------------------------------------------
+    OPENED = (1, "opened", "N-RX-6",
+        "The card checked the ICV and decrypted the payload in place.")
+    ICV_WRONG = (2, "icv-wrong", "N-RX-14",
+        "The ICV does not match; the packet is handed up as it came, with the status that says which layer failed.")
+    SYNTAX_INVALID = (3, "syntax-invalid", "N-RX-15",
+        "The packet is too short for the ESP fields of its association, or its ciphertext is no multiple of the block.")
+    # --- the card's receive path: left untouched ---------------------------------------------------------------
+    NOT_IP = (10, "not-ip", None,
+        "The frame carries no IP packet, so there is nothing for IPsec to do.")
+    MALFORMED = (11, "malformed", "N-RX-13",
+        "The headers contradict their own lengths; the card leaves such a frame to the host.")
+    NOT_ENABLED = (12, "not-enabled", "N-CP6-6",
+        "The host has not enabled IPsec offload, and receive processing must not start before that.")
+    ENCAPSULATION_NOT_ENABLED = (13, "encapsulation-not-enabled", "N-CP6-6",
+        "IPsec offload is enabled, but not for the link encapsulation that this frame has.")
+    FRAGMENT = (14, "fragment", "N-RX-9",
+        "The packet arrived in IP fragments; packets that need reassembly are not offloaded.")
+    IP_OPTIONS = (15, "ip-options", "N-RX-10",
+        "The IP header has options or extension headers, which were not both claimed and enabled.")
+    NOT_IPSEC = (16, "not-ipsec", "N-RX-13",
+        "The packet is neither ESP, AH nor UDP.")
+    NO_PARSER_ENTRY = (17, "no-parser-entry", "N-RX-5",
+        "No parser entry names the UDP destination port, so the card does not look behind the UDP header.")
+    IKE = (18, "ike", "N-RX-1",
+        "The datagram is IKE, which is handed up without IPsec processing.")
+    KEEPALIVE = (19, "keepalive", "N-RX-5",
+        "The datagram is a NAT keepalive, a single byte FF.")
+    RUNT = (20, "runt", "N-RX-5",
+        "The UDP payload is too short to hold an SPI and a sequence number.")
+    SA_NOT_OFFLOADED = (21, "sa-not-offloaded", "N-RX-2",
+        "No inbound association with this SPI and protocol is offloaded.")
+    FILTER_MISMATCH = (22, "filter-mismatch", "N-SA-2",
+        "An association with this SPI is offloaded, but for other addresses or ports.")
+    ENCAPSULATION_MISMATCH = (23, "encapsulation-mismatch", "N-RX-2",
+        "An association with this SPI is offloaded, but for packets that are encapsulated in another way.")
+    # --- the card's send path ----------------------------------------------------------------------------------
+    SEALED = (30, "sealed", "N-TX-3",
+        "The card filled in the IV, encrypted the payload and wrote the ICV.")
+    NO_SEND_WORK = (31, "no-send-work", "N-TX-10",
+        "The offload handle is zero: the frame goes out as the host built it.")
+    UNKNOWN_SEND_HANDLE = (32, "unknown-send-handle", "N-TX-10",
+        "The offload handle names no outbound association.")
+    BAD_SEND_FRAME = (33, "bad-send-frame", "N-TX-4",
+        "The frame is not framed and padded as its association demands.")
+    SEND_FRAGMENT = (34, "send-fragment", "N-TX-7",
+        "Packets that go out in IP fragments are not offloaded.")
+    # --- OID requests: what is wrong with the buffer -------------------------------------------------------------
+    BUFFER_LENGTH = (40, "buffer-length", "A-1",
+        "The buffer is shorter than its structure and the lengths inside it demand.")
+    BUFFER_CONTENTS = (41, "buffer-contents", "N-OID-3",
+        "A member of the buffer is out of range.")
+    NUMBER_OF_SAS = (42, "number-of-sas", "A-17",
+        "NumSAs must be 1 or 2; with 2 the elements are ESP, then AH.")
+    DIRECTION_FLAGS = (43, "direction-flags", "N-SA-7",
+        "Flags must be OFFLOAD_INBOUND_SA or OFFLOAD_OUTBOUND_SA, exactly one of them.")
+    KEY_LENGTH = (44, "key-length", "A-19",
+        "A key length does not fit its algorithm, or the lengths do not add up to KeyLen.")
+    NOT_AUTHENTICATED = (45, "not-authenticated", "N-SA-13",
+        "An association must be authenticated by ESP or by AH.")
+    SPI_ZERO = (46, "spi-zero", "N-NAT-4",
+        "SPI zero never appears on the wire.")
+    HEADER_WRONG = (47, "header-wrong", "N-V2-6",
+        "The structure's header must say type 0x80, revision 1 and a size that holds the structure.")
+    POINTER_WRONG = (48, "pointer-wrong", "A-38",
+        "An embedded pointer must be NULL or point, aligned, inside the request's buffer, and visit no place twice.")
+    TASK_HEADER_WRONG = (49, "task-header-wrong", "A-12",
+        "The task header must say version 1 and size 28, and its offsets must stay inside the buffer.")
+    # --- OID requests: what the card does not claim ---------------------------------------------------------------
+    ALGORITHM_NOT_CLAIMED = (50, "algorithm-not-claimed", "N-CAP-9",
+        "The card does not claim this algorithm.")
+    MODE_NOT_CLAIMED = (51, "mode-not-claimed", "N-CAP-9",
+        "The card does not claim this mode or direction.")
+    SUBTYPE_NOT_CLAIMED = (52, "subtype-not-claimed", "N-CAP-10",
+        "The card does not claim to parse this UDP-ESP encapsulation.")
+    AH_NOT_CLAIMED = (53, "ah-not-claimed", "N-CAP-9",
+        "The card does not claim AH, alone or beside ESP.")
+    IPV6_NOT_CLAIMED = (54, "ipv6-not-claimed", "N-CAP-15",
+        "The card offloads IPv4 only.")
+    ESN_NOT_CLAIMED = (55, "esn-not-claimed", "N-V2-1",
+        "The card does not claim extended sequence numbers.")
+    NOT_OFFERED = (56, "not-offered", "N-OID-1",
+        "The driver does not offer this OID.")
+    ENCAPSULATION_NOT_CLAIMED = (57, "encapsulation-not-claimed", "N-CP6-5",
+        "No offload of this card supports the requested link encapsulation.")
+    TASK_NOT_CLAIMED = (58, "task-not-claimed", "N-CAP-9",
+        "The enabling set asks for a task or a feature that the query did not report.")
+    # --- OID requests: state ---------------------------------------------------------------------------------------
+    SA_TABLE_FULL = (60, "sa-table-full", "N-SA-23",
+        "The card's table of associations is full.")
+    PARSER_TABLE_FULL = (61, "parser-table-full", "A-1",
+        "The card's table of parser entries is full.")
+    ROW_WRITE_FAILED = (62, "row-write-failed", "N-ADD-6",
+        "The card could not program a row, so neither the association nor the parser entry was added.")
+    UNKNOWN_SA_HANDLE = (63, "unknown-sa-handle", "A-7",
+        "The offload handle names no association of this driver.")
+    UNKNOWN_PARSER_HANDLE = (64, "unknown-parser-handle", "A-5",
+        "The parser entry handle names no entry of this driver.")
+    PORT_HAS_OTHER_TYPE = (65, "port-has-other-type", "A-33",
+        "A parser entry of another type already names this port, and a port can be parsed in one way only.")
+    PORT_NOT_CLAIMED = (66, "port-not-claimed", "A-5",
+        "Only type OTHER on port 4500 is claimed.")
+    ALREADY_ENABLED = (67, "already-enabled", "A-13",
+        "Task offload is enabled already; a disabling set must come first.")
+    ROW_CLEAR_FAILED = (68, "row-clear-failed", "N-DEL-4",
+        "The card could not clear a row; it is marked for deletion and tried again.")
+    # --- the host: why an association stays in software -------------------------------------------------------------
+    NO_SUITABLE_VERSION = (70, "no-suitable-version", "N-V2-3",
+        "Neither version 1 nor version 2 of the offload, as this card claims them, can express the association.")
+    PORT_NOT_PARSED_BY_V2 = (71, "port-not-parsed-by-v2", "A-34",
+        "Version 2 parses UDP-ESP on port 4500 with the four-byte marker only.")
+    OFFLOAD_NOT_ENABLED = (72, "offload-not-enabled", "N-CP6-6",
+        "Offload could not be enabled, so the host does not use it.")
+    CAPACITY_REACHED = (73, "capacity-reached", "N-V2-4",
+        "The host has offloaded as many associations as the card says it holds.")
+    NO_SUCH_SA = (74, "no-such-sa", "N-RX-2",
+        "The host knows no association for this packet.")
+    # --- a replayed frame that the card has no part in ---------------------------------------------------------------
+    NOT_THIS_HOST = (80, "not-this-host", None,
+        "The frame neither comes from nor goes to the host whose NIC this is.")
+    SENT_PLAIN = (81, "sent-plain", "N-TX-10",
+        "The frame leaves without IPsec work for the NIC.")
+    RESEAL_DIFFERS = (82, "reseal-differs", "N-TX-9",
+        "The card sealed the packet again, and the bytes differ from the captured ones.")
+    SENT_ICV_WRONG = (83, "sent-icv-wrong", "N-TX-3",
+        "The captured packet does not open with its association's keys, so there is nothing to seal again.")
+    SENT_MALFORMED = (84, "sent-malformed", "N-TX-4",
+        "The captured packet is too short for its association, so there is nothing to seal again.")
+    NOT_CAPTURED_WHOLE = (85, "not-captured-whole", None,
+        "The capture holds only the beginning of this frame.")
+    # fmt: on
+
+    def __str__(self) -> str:
+        return self.label
+
+
+BY_NUMBER = {reason.number: reason for reason in Reason}
