@@ -187,7 +187,7 @@ def offset_table(cls: type[Structure], abi: Abi) -> tuple[Member, ...]:
     for entry in walk(cls, abi):
         if entry.bits is None:
             table.append(Member(entry.name, entry.offset, entry.codec.size, _only_unit(entry.codec)))
-        elif table and table[-1].name == entry.unit_name:
+        elif table and (table[-1].name, table[-1].offset) == (entry.unit_name, entry.offset):
             table[-1] = replace(table[-1], bits=(*table[-1].bits, entry.bits))
         else:
             table.append(Member(entry.unit_name, entry.offset, entry.codec.size, (entry.bits,)))
@@ -323,13 +323,13 @@ def _tail_plan(members: list[_Placed]) -> _TailPlan | None:
 
 def _split(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     """The bare type of an annotation, and what `Annotated` says of it. An arm's `| None` is dropped."""
-    notes: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:
-        hint, *rest = get_args(hint)
-        notes = tuple(rest)
+        inner, *outer_notes = get_args(hint)
+        base, notes = _split(inner)
+        return base, (*notes, *outer_notes)
     if type(None) in get_args(hint):
-        (hint,) = (arm for arm in get_args(hint) if arm is not type(None))
-    return hint, notes
+        return _split(next(arm for arm in get_args(hint) if arm is not type(None)))
+    return hint, ()
 
 
 Note = TypeVar("Note")
