@@ -190,7 +190,7 @@ STEPS: tuple[Step, ...] = (
     Step(has_claimed_options, "Are its IP options, if any, claimed and enabled?",         "N-RX-10", ip_headers),
     Step(is_for_ipsec,        "Is it ESP, AH, or UDP that may carry ESP?",                "N-RX-2",  ip_headers),
     Step(has_parser_entry,    "If it is UDP: has its destination port a parser entry?",   "N-RX-4",  udp_header),
-    Step(is_esp,              "If it is UDP: is it ESP, by the marker of that entry?",     "N-RX-1",  udp_payload_start),
+    Step(is_esp,              "If it is UDP: is it ESP, by the marker of that entry?",    "N-RX-1",  udp_payload_start),
     Step(is_offloaded,        "Is the association of its SPI offloaded now?",             "N-RX-2",  esp_header),
 )
 # fmt: on
