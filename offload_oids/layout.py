@@ -9,11 +9,11 @@ packet as they are: `SPI`, `PORT` and the addresses (A-28).
     class OffloadIpsecDeleteSa(Structure):
         offload_handle: HANDLE
 
-    OffloadIpsecDeleteSa(0x11).pack(Abi.X86)      # b"\x11\x00\x00\x00"
-    offset_of(OffloadIpsecAddSa, "key_mat", Abi.X64)      # 180
+    OffloadIpsecDeleteSa(0x11).pack(Abi.X86)          # four bytes: 11 00 00 00
+    offset_of(OffloadIpsecAddSa, "key_mat", Abi.X64)  # 180
 
-A plan, which is a declaration with offsets for one pointer width, is worked out on first use and kept. Everything
-else in this package is declarations for this module; it imports nothing of theirs.
+A plan, which is a declaration with offsets for one pointer width, is worked out on first use and kept. What an
+annotation can say is in c_types.py, how one member's bytes read in codecs.py. The rest of the package declares.
 """
 
 import re
