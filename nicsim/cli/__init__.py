@@ -1,1 +1,67 @@
-"""Arguments in, exit status out."""
+"""The command line: arguments in, exit status out. Everything else is imported when a command needs it.
+
+Exit status: 0 done, 1 the answer is no (expectations differ), 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nicsim import __version__
+from nicsim.cli.layout import layout
+from nicsim.cli.oids import oids
+from nicsim.cli.replay import replay
+
+BAD_INPUT = 2
+
+app = typer.Typer(
+    name="nicsim",
+    help="A simulated Windows NIC that does NDIS IPsec task offload, above all UDP-ESP, and says why.",
+    epilog="Example: nicsim replay traces/natt-3des-md5-server.pcap --sas traces/natt-3des-md5-server.sas.json",
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def show_version(wanted: bool) -> None:
+    """`--version`."""
+    if wanted:
+        typer.echo(f"nicsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", help="Show the version.", callback=show_version, is_eager=True),
+) -> None:
+    """A simulated Windows NIC that does NDIS IPsec task offload, above all UDP-ESP, and says why."""
+
+
+app.command()(replay)
+app.command()(layout)
+app.command()(oids)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line: its exit status. Whatever is wrong with the input becomes one line on standard error."""
+    from nicsim.errors import NicsimError
+    from offload_oids import StructureError
+
+    try:
+        status = app(args=arguments or ["--help"], prog_name="nicsim", standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message()
+    except (NicsimError, StructureError) as error:
+        message = str(error)
+    else:
+        return status if isinstance(status, int) else 0
+    print(f"nicsim: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one place that speaks to stderr
+    return BAD_INPUT
+
+
+def main() -> None:
+    """The entry point of the `nicsim` command."""
+    sys.exit(run(sys.argv[1:]))

@@ -22,7 +22,7 @@ from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.nic import Nic
 from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.replay.book import BookedSa, EspPacket, SaBook
-from nicsim.replay.results import Direction, FrameResult, Kind, ParserEntrySummary, ReplaySummary
+from nicsim.replay.results import Direction, FrameResult, Kind, ParserEntrySummary, ReplaySummary, SaSummary
 from nicsim.replay.sas import FileSa
 from nicsim.replay.sight import Observer, packet_of_cut_frame
 from nicsim.wire.esp import ESP_HEADER_LENGTH, spi_and_sequence
@@ -105,6 +105,11 @@ class Player:
         self.summary.associations = [booked.summary for booked in self._book.booked]
         self.summary.parser_entries = self._parser_entries()
         return self.summary
+
+    def summary_of(self, spi: int, direction: Direction) -> SaSummary | None:
+        """What is known of the association with this SPI, of this direction if it has been seen."""
+        known = [booked.summary for booked in self._book.booked if booked.summary.spi == spi]
+        return next((summary for summary in known if summary.direction in (direction, None)), None)
 
     # --- one frame -----------------------------------------------------------------------------------------------
 

@@ -109,3 +109,34 @@ class ReplaySummary:
         if result.resealed is not None:
             self.resealed_same += result.resealed
             self.resealed_differently += not result.resealed
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as expected; `frame` is None for a count over the whole capture."""
+
+    frame: int | None
+    what: str
+    expected: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoryStep:
+    """One step of a frame's story: what was asked, the rule behind it, the bytes looked at, and what came of it."""
+
+    question: str
+    rule: str | None
+    outcome: str
+    offset: int = 0
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A frame's way, told step by step."""
+
+    result: FrameResult
+    headline: str
+    steps: tuple[StoryStep, ...]
+    ending: str

@@ -1,0 +1,5 @@
+"""`python -m nicsim`."""
+
+from nicsim.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""Output files: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from nicsim.errors import InputError
+
+
+@contextmanager
+def whole_text_file(path: str, *inputs: str) -> Iterator[TextIO]:
+    """Write a text file that appears when all of it has been written; on any error the old one stays.
+
+    An existing output that is no regular file, a pipe or the null device, is written directly. Raises InputError
+    where the file cannot be made, or where it is one of the inputs.
+    """
+    target = Path(path)
+    try:
+        if target.exists() and any(Path(name).exists() and target.samefile(name) for name in inputs):
+            raise InputError(f"{path} is an input of this run and will not be overwritten")
+        if target.exists() and not target.is_file():
+            with target.open("w", encoding="utf-8") as stream:
+                yield stream
+            return
+        # A link stays a link: what it points to is replaced.
+        with _replacement(Path(os.path.realpath(target))) as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _replacement(target: Path) -> Iterator[TextIO]:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            yield stream
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
