@@ -120,12 +120,13 @@ def parse_profile(text: str, where: str) -> Capabilities:
     """The capabilities that a profile's text describes."""
     try:
         profile = Profile.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{where}: is no TOML: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the profile"
-        raise InputError(f"{where}: {place}: {first['msg']}") from None
+        # A quoted key may hold anything, line ends too; the message is one line.
+        place = ".".join(repr(part)[1:-1] if isinstance(part, str) else str(part) for part in first["loc"])
+        raise InputError(f"{where}: {place or 'the profile'}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or an integer of too many digits
+        raise InputError(f"{where}: is no TOML: {error}") from None
     return capabilities_of(profile, where)
 
 

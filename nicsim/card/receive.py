@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from nicsim.boundary import Descriptor, ParserRow, Portion, SaRow, UdpType
 from nicsim.card.rows import LoadedSa, Rows
 from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, NotIp
-from nicsim.reasons import Reason
+from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.wire.esp import (
     ESP_HEADER_LENGTH,
     NON_IKE_MARKER,
@@ -252,5 +252,8 @@ def explain(rows: Rows, frame: bytes, link_type: int) -> list[StepTaken]:
         reason = step.ask(walk)
         taken.append(StepTaken(step.question, step.rule, step.looks_at(walk), reason))
         if reason is not None:
-            break
+            return taken
+    reason = BY_NUMBER[process(walk)[1].reason]
+    icv = max(walk.esp, walk.esp_end - walk.association.icv_length), walk.esp_end
+    taken.append(StepTaken("Is its ICV right?", "N-RX-6", icv, None if reason is Reason.OPENED else reason))
     return taken

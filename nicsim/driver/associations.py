@@ -27,7 +27,7 @@ from nicsim.driver.handles import VERSION_1_PARSER_SET, DriverState, OffloadedSa
 from nicsim.driver.operations import RowOperation, Steps, clear, program
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
-from offload_oids import NdisStatus
+from offload_oids import NdisStatus, StructureError
 from offload_oids.ipsec_sa import (
     OffloadConfAlgo,
     OffloadIntegrityAlgo,
@@ -88,14 +88,13 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     add = OffloadIpsecAddSa.unpack(request.buffer, request.abi)
 
     # CHECK
-    row = checked_row(state, Filter.of_add_sa(add), add.valid_associations(), add.key_mat, UdpType.NATIVE)
+    row = checked_row(state, Filter.of_add_sa(add), counted_elements(add), add.key_mat, UdpType.NATIVE)
     table = direction_of(add.flags)
     require_room(state, table, parser=False)
 
     # ACT
     slot = state.slots[table].take()
-    if not (yield from program([RowOperation(table, slot, row)])):
-        state.slots[table].give_back(slot)
+    if not (yield from program(state, [RowOperation(table, slot, row)])):
         raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
     handle = state.new_handle()
     state.associations[handle] = OffloadedSa(handle, 1, table, ((slot, row),))
@@ -118,7 +117,7 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
     new_entry = table is Table.INBOUND and entry is None
     if new_entry:
         require_parsing(state, udp_type, add.encap_type_entry.dst_encap_port, sa_filter.portion)
-    row = checked_row(state, sa_filter, add.valid_associations(), add.key_mat, udp_type)
+    row = checked_row(state, sa_filter, counted_elements(add), add.key_mat, udp_type)
     require_room(state, table, parser=new_entry)
 
     # ACT
@@ -128,10 +127,7 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
         port = add.encap_type_entry.dst_encap_port
         entry = ParserEntry(state.new_handle(), udp_type, port, state.slots[Table.PARSER].take())
         writes.insert(0, RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)))
-    if not (yield from program(writes)):
-        state.slots[table].give_back(slot)
-        if new_entry and entry:
-            state.slots[Table.PARSER].give_back(entry.slot)
+    if not (yield from program(state, writes)):
         raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
     if new_entry and entry:
         state.parser_entries[entry.handle] = entry
@@ -302,6 +298,14 @@ def checked_row(
         salt=bytes(4),
         authenticator_key=authenticator_key.ljust(32, b"\0"),
     )
+
+
+def counted_elements(add: OffloadIpsecAddSa | OffloadIpsecAddUdpespSa) -> tuple[OffloadSecurityAssociation, ...]:
+    """The elements that NumSAs counts (A-17)."""
+    try:
+        return add.valid_associations()
+    except StructureError as error:
+        raise RequestRefused(INVALID, Reason.NUMBER_OF_SAS, str(error)) from None
 
 
 def require_one_esp(elements: tuple[OffloadSecurityAssociation, ...]) -> OffloadSecurityAssociation:

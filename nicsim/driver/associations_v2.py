@@ -114,8 +114,7 @@ def take_on(
     table, row = checked_row(state, add, request)
     require_room(state, table, parser=False)
     slot = state.slots[table].take()
-    if not (yield from program([RowOperation(table, slot, row)])):
-        state.slots[table].give_back(slot)
+    if not (yield from program(state, [RowOperation(table, slot, row)])):
         raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
     handle = state.new_handle()
     state.associations[handle] = OffloadedSa(handle, 2, table, ((slot, row),))
@@ -153,27 +152,32 @@ LAST_FIXED_MEMBER = {IpsecOffloadV2AddSa: "key_data", IpsecOffloadV2DeleteSa: "o
 def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Linked]]:
     """The elements of a list with their offsets; every pointer is checked before it is followed (A-38)."""
     elements: list[tuple[int, Linked]] = []
-    view, visited, offset = memoryview(request.buffer), set[int](), 0
+    view, places, offset = memoryview(request.buffer), list[tuple[int, int]](), 0
     expected = NdisObjectHeader(
         NdisObjectType.NDIS_OBJECT_TYPE_DEFAULT, 1, size_through(structure, LAST_FIXED_MEMBER[structure], request.abi)
     )
     while True:
-        visited.add(offset)
         try:
             element = structure.unpack(view[offset:], request.abi)
         except TooShort as error:
             raise TooShort(f"list element at offset {offset}", offset + error.needed, len(view)) from None
-        if element.header != expected:
+        if (element.header.type, element.header.revision) != (expected.type, expected.revision) or (
+            element.header.size < expected.size
+        ):
             raise RequestRefused(
                 INVALID,
                 Reason.HEADER_WRONG,
-                f"the header at offset {offset} must say type 0x80, revision 1, size {expected.size}",
+                f"the header at offset {offset} must say type 0x80, revision 1, size {expected.size} or more",
             )
+        end = offset + len(element.pack(request.abi))
+        if any(offset < other_end and other < end for other, other_end in places):
+            raise RequestRefused(INVALID, Reason.POINTER_WRONG, f"the element at offset {offset} lies in another one")
+        places.append((offset, end))
         elements.append((offset, element))
         if not element.next:
             return elements
         offset = element.next - request.base
-        if not 0 <= offset < len(view) or offset % align_of(structure, request.abi) or offset in visited:
+        if not 0 <= offset < len(view) or offset % align_of(structure, request.abi):
             raise RequestRefused(INVALID, Reason.POINTER_WRONG, f"Next 0x{element.next:x} is no place in the buffer")
 
 

@@ -48,6 +48,7 @@ DIRECT: dict[tuple[RequestKind, int], Handler] = {
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA): associations_v2.delete_sa,
 }
 # fmt: on
+KNOWN_OIDS = frozenset[int](Oid)
 
 
 @dataclass(slots=True)
@@ -67,14 +68,14 @@ class Control:
         self._card = card
         self._pending: _Work | None = None
         self._behind: deque[_Work] = deque()
+        self._retrying: set[tuple[Table, int]] = set()
         self._events: list[OidCompletion | StatusIndication] = []
 
     def handle(self, table: dict[tuple[RequestKind, int], Handler], request: OidRequest) -> OidResult:
         """Run a request as far as it goes: its result, or NDIS_STATUS_PENDING."""
         handler = table.get((request.kind, request.oid))
         if handler is None:
-            known = any(request.oid == oid for _, oid in (*ORDINARY, *DIRECT))
-            status = NdisStatus.NOT_SUPPORTED if known else NdisStatus.INVALID_OID
+            status = NdisStatus.NOT_SUPPORTED if request.oid in KNOWN_OIDS else NdisStatus.INVALID_OID
             detail = f"no handler for {request.kind.value} of OID 0x{request.oid:08X}"
             return OidResult(status, request.buffer, reason=Reason.NOT_OFFERED, detail=detail)
         work = _Work(request, handler(self._state, request))
@@ -90,6 +91,7 @@ class Control:
         for done in self._card.poll():
             work = self._pending
             if work is None or work.waits_for != (done.table, done.slot):
+                self._retried((done.table, done.slot), done.status)
                 continue
             self._pending = None
             self._complete(work, self._advance(work, done.status is RowStatus.DONE))
@@ -137,13 +139,19 @@ class Control:
 
     def _retry_marked(self) -> None:
         """Try again to clear what the card failed to clear (N-DEL-4)."""
-        still_marked = []
-        for table, slot in self._state.marked:
-            if self._card.clear_row(table, slot) is RowStatus.DONE:
-                self._state.slots[table].give_back(slot)
-            else:
-                still_marked.append((table, slot))
-        self._state.marked = still_marked
+        for place in list(self._state.marked):
+            if place not in self._retrying:
+                self._retrying.add(place)
+                self._retried(place, self._card.clear_row(*place))
+
+    def _retried(self, place: tuple[Table, int], status: RowStatus) -> None:
+        """What came of such a try; a slot is free again once its row is clear."""
+        if place not in self._retrying or status is RowStatus.PENDING:
+            return
+        self._retrying.remove(place)
+        if status is RowStatus.DONE:
+            self._state.marked.remove(place)
+            self._state.slots[place[0]].give_back(place[1])
 
 
 def _refused(request: OidRequest, status: NdisStatus, reason: Reason, error: Exception, needed: int = 0) -> OidResult:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from nicsim.boundary import CardControl, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities
+from nicsim.capabilities import Capabilities, NdisVersion
 from nicsim.driver.handles import OWN_PARSER_ROW, DriverState
 from nicsim.driver.operations import RowOperation, Steps
 from nicsim.errors import RequestRefused
@@ -206,27 +206,37 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
     asked = NdisOffloadEncapsulation.unpack(request.buffer, request.abi)
 
     # CHECK
+    if state.capabilities.ndis is NdisVersion.NDIS_5_1:
+        raise RequestRefused(NdisStatus.NOT_SUPPORTED, Reason.NOT_OFFERED, "NDIS 5.1 has OID_TCP_TASK_OFFLOAD instead")
     size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", request.abi)
     if asked.header != NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size):
         raise RequestRefused(
             NdisStatus.INVALID_DATA, Reason.HEADER_WRONG, f"the header must say type 0xA8, revision 1, size {size}"
         )
+    families = (asked.ipv4, asked.ipv6)
     bits = state.control.encapsulations
-    for family in (asked.ipv4, asked.ipv6):
+    if any(family.enabled != NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE for family in families):
+        bits = 0
+    # The card has one switch for both families, so what either of them wants on is on.
+    for family in families:
         if family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_ON:
-            bits = family.encapsulation_type & state.capabilities.encapsulations
-            if not bits:
+            claimed = family.encapsulation_type & state.capabilities.encapsulations
+            bits |= claimed
+            if not claimed:
                 raise RequestRefused(
                     NdisStatus.INVALID_PARAMETER,
                     Reason.ENCAPSULATION_NOT_CLAIMED,
                     f"no offload supports encapsulation 0x{family.encapsulation_type:x}",
                 )
-        elif family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_OFF:
-            bits = 0
-        elif family.enabled != NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE:
+        elif family.enabled not in (NdisOffloadSet.NDIS_OFFLOAD_SET_OFF, NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE):
             raise RequestRefused(
                 NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, f"Enabled must be 0, 1 or 2, not {family.enabled}"
             )
+
+    if bits and needs_own_parser_row(state) and not state.slots[Table.PARSER].free():
+        raise RequestRefused(
+            NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, "version 2 needs a parser row, and all are taken"
+        )
 
     # ACT
     if bits and needs_own_parser_row(state):

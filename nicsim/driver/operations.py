@@ -23,12 +23,13 @@ Steps = Generator[Operation, bool | None, OidResult]
 """A handler at work: yields operations, is sent whether each succeeded, returns its answer."""
 
 
-def program(writes: list[RowOperation]) -> Generator[Operation, bool | None, bool]:
-    """Write rows in order; when one fails, clear those already written, and say so (N-ADD-6)."""
+def program(state: DriverState, writes: list[RowOperation]) -> Generator[Operation, bool | None, bool]:
+    """Write rows into slots taken for them; when one fails, undo the others, free all slots, and say so (N-ADD-6)."""
     for number, write in enumerate(writes):
         if not (yield write):
-            for written in reversed(writes[:number]):
-                yield RowOperation(written.table, written.slot)
+            for unwritten in writes[number:]:
+                state.slots[unwritten.table].give_back(unwritten.slot)
+            yield from clear(state, [(written.table, written.slot) for written in reversed(writes[:number])])
             return False
     return True
 

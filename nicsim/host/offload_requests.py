@@ -51,6 +51,7 @@ from offload_oids.ndis_offload import (
 )
 from offload_oids.task_offload import (
     NdisTaskIpsec,
+    UdpEspParseFlags,
 )
 
 E, A, U = IpsecOffloadV2Encryption, IpsecOffloadV2Authentication, IpsecOffloadV2UdpEsp
@@ -88,6 +89,17 @@ VERSION_2_HASHES = {
 ENCAP_TYPES = {
     UdpType.IKE:   UdpEncapType.OFFLOAD_IPSEC_UDPESP_ENCAPTYPE_IKE,
     UdpType.OTHER: UdpEncapType.OFFLOAD_IPSEC_UDPESP_ENCAPTYPE_OTHER,
+}
+F = UdpEspParseFlags
+PARSE_FLAGS = {
+    (UdpType.OTHER, Mode.TRANSPORT):
+        F.IPSEC_TPT_UDPESP_ENCAPTYPE_OTHER | F.IPSEC_TPT_UDPESP_OVER_PURE_TUN_ENCAPTYPE_OTHER,
+    (UdpType.OTHER, Mode.TUNNEL):
+        F.IPSEC_TUN_UDPESP_ENCAPTYPE_OTHER | F.IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_OTHER,
+    (UdpType.IKE, Mode.TRANSPORT):
+        F.IPSEC_TPT_UDPESP_ENCAPTYPE_IKE | F.IPSEC_TPT_UDPESP_OVER_PURE_TUN_ENCAPTYPE_IKE,
+    (UdpType.IKE, Mode.TUNNEL):
+        F.IPSEC_TUN_UDPESP_ENCAPTYPE_IKE | F.IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_IKE,
 }
 # fmt: on
 
@@ -184,6 +196,11 @@ def add_udpesp_sa_buffer(sa: SecurityAssociation, entry_handle: int) -> OffloadI
         key_len=len(key_mat),
         key_mat=key_mat,
     )
+
+
+def version_1_subtypes(sa: SecurityAssociation) -> int:
+    """The parse flags of the two subtypes in which this association can be the UDP-encapsulated one (N-CAP-10)."""
+    return PARSE_FLAGS.get((sa.udp_type, sa.mode), 0)
 
 
 def version_2_cipher(sa: SecurityAssociation) -> int:

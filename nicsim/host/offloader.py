@@ -25,6 +25,7 @@ from nicsim.host.offload_requests import (
     add_v2_buffer,
     as_version_1_report,
     default_header,
+    version_1_subtypes,
     version_2_cipher,
     version_2_subtype,
 )
@@ -74,6 +75,8 @@ from offload_oids.task_offload import (
 )
 
 QUERY_BUFFER_LENGTH = 512
+POLLS = 1000
+"""How often a pending request is asked after before it counts as lost."""
 ETHERNET_LINK = (
     NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3 | NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
 )
@@ -223,6 +226,8 @@ class Offloader:
             return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card does not {direction(sa)}")
         if not (esp.tunnel if sa.mode is Mode.TUNNEL else esp.transport):
             return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card has no {sa.mode.value} mode")
+        if not version_1_subtypes(sa) & self.version1.supported.flags and sa.udp_type is not UdpType.NATIVE:
+            return InSoftware(Reason.SUBTYPE_NOT_CLAIMED, f"version 1 of this card has no UDP-ESP {sa.mode.value}")
         return None
 
     def why_not_version_2(self, sa: SecurityAssociation) -> InSoftware | None:
@@ -327,14 +332,15 @@ class Offloader:
     # --- requests ----------------------------------------------------------------------------------------------
 
     def _request(self, kind: RequestKind, oid: Oid, buffer: bytes) -> OidResult:
-        """One request, waited for: a pending one is polled until its completion is there."""
+        """One request, waited for: a pending one is polled for its completion, which may take one poll a row."""
         request = OidRequest(kind, oid, buffer, self.binding.abi)
         result = self.binding.request(request)
         if result.status != NdisStatus.PENDING:
             return result
-        for event in self.binding.poll():
-            if isinstance(event, OidCompletion) and event.request_id == request.request_id:
-                return event.result
+        for _ in range(POLLS):
+            for event in self.binding.poll():
+                if isinstance(event, OidCompletion) and event.request_id == request.request_id:
+                    return event.result
         raise OffloadProtocolError(f"{oid.name} is pending, and nothing completed it")
 
     def transmit_word(self, handle: int) -> bytes:

@@ -78,11 +78,16 @@ def card_steps(player: Player, frame: Frame) -> list[StoryStep]:
     steps = []
     for taken in receive.explain(player.nic.card.rows, frame.data, frame.link_type):
         start, end = taken.looked_at
-        outcome = "yes, or not asked: go on" if taken.reason is None else f"no: {taken.reason.label}, left untouched"
-        steps.append(
-            StoryStep(taken.question, taken.rule, outcome, start, frame.data[start : min(end, start + LONGEST_EXCERPT)])
-        )
+        excerpt = frame.data[start : min(end, start + LONGEST_EXCERPT)] if end > start else b""
+        steps.append(StoryStep(taken.question, taken.rule, outcome(taken, bool(excerpt)), start, excerpt))
     return steps
+
+
+def outcome(taken: receive.StepTaken, looked: bool) -> str:
+    """What came of one step of the card."""
+    if taken.reason is None:
+        return "yes" if looked else "does not apply"
+    return f"no: {taken.reason.label}"
 
 
 def outcome_steps(result: FrameResult) -> list[StoryStep]:

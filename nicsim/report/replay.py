@@ -119,14 +119,14 @@ def show_parser_entries(console: Console, summary: ReplaySummary) -> None:
 
 def show_story(console: Console, story: Story) -> None:
     """One frame, step by step."""
-    console.print(story.headline, markup=False)
+    lines = [story.headline]
     for number, step in enumerate(story.steps, start=1):
-        rule = f"  [{step.rule}]" if step.rule else ""
-        console.print(f"{number:3}. {step.question}{rule}", markup=False)
+        lines.append(f"{number:3}. {step.question}{f'  [{step.rule}]' if step.rule else ''}")
         if step.data:
-            console.print(f"       offset {step.offset}: {step.data.hex(' ')}", markup=False)
-        console.print(f"       {step.outcome}", markup=False)
-    console.print(story.ending, markup=False)
+            lines.append(f"       offset {step.offset}: {step.data.hex(' ')}")
+        lines.append(f"       {step.outcome}")
+    lines.append(story.ending)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
 def show_differences(console: Console, differences: Sequence[Difference]) -> None:
