@@ -152,7 +152,7 @@ LAST_FIXED_MEMBER = {IpsecOffloadV2AddSa: "key_data", IpsecOffloadV2DeleteSa: "o
 def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Linked]]:
     """The elements of a list with their offsets; every pointer is checked before it is followed (A-38)."""
     elements: list[tuple[int, Linked]] = []
-    view, places, offset = memoryview(request.buffer), list[tuple[int, int]](), 0
+    view, taken, offset = memoryview(request.buffer), bytearray(len(request.buffer)), 0
     expected = NdisObjectHeader(
         NdisObjectType.NDIS_OBJECT_TYPE_DEFAULT, 1, size_through(structure, LAST_FIXED_MEMBER[structure], request.abi)
     )
@@ -170,9 +170,9 @@ def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Link
                 f"the header at offset {offset} must say type 0x80, revision 1, size {expected.size} or more",
             )
         end = offset + len(element.pack(request.abi))
-        if any(offset < other_end and other < end for other, other_end in places):
+        if taken.find(1, offset, end) >= 0:
             raise RequestRefused(INVALID, Reason.POINTER_WRONG, f"the element at offset {offset} lies in another one")
-        places.append((offset, end))
+        taken[offset:end] = b"\1" * (end - offset)
         elements.append((offset, element))
         if not element.next:
             return elements
