@@ -142,6 +142,8 @@ class Reason(Enum):
         "The host has offloaded as many associations as the card says it holds.")
     NO_SUCH_SA = (74, "no-such-sa", "N-RX-2",
         "The host knows no association for this packet.")
+    SPI_NOT_UNIQUE = (75, "spi-not-unique", "N-SA-20",
+        "Another inbound association with this SPI and destination is offloaded; a NIC could not tell them apart.")
     # --- a replayed frame that the card has no part in ---------------------------------------------------------------
     NOT_THIS_HOST = (80, "not-this-host", None,
         "The frame neither comes from nor goes to the host whose NIC this is.")

@@ -10,7 +10,7 @@ Called by the replay and, later, by the transport after a negotiation. Talks to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, RequestKind, UdpType
@@ -106,6 +106,8 @@ class Offloaded:
     oid: Oid
     handle: int
     parser_entry: HostParserEntry | None = None
+    inbound: tuple[int, bytes] | None = None
+    """SPI and destination of an inbound association."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class Offloader:
     version1: NdisIpsecOffloadV1 = field(default_factory=NdisIpsecOffloadV1)
     version2: NdisIpsecOffloadV2 = field(default_factory=NdisIpsecOffloadV2)
     version2_offloaded: int = 0
+    inbound_spis: set[tuple[int, bytes]] = field(default_factory=set)
+    """SPI and destination of every offloaded inbound association: they must be unique (N-SA-20)."""
     not_enabled_detail: str = ""
 
     # --- enabling ----------------------------------------------------------------------------------------------
@@ -198,6 +202,19 @@ class Offloader:
         """Offload an association, or say why it stays in software."""
         if not self.enabled:
             return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
+        if not sa.inbound:
+            return self._add(sa)
+        key = (sa.spi, sa.dst)
+        if key in self.inbound_spis:
+            return InSoftware(Reason.SPI_NOT_UNIQUE, f"SPI 0x{sa.spi:08x} is taken")
+        outcome = self._add(sa)
+        if isinstance(outcome, InSoftware):
+            return outcome
+        self.inbound_spis.add(key)
+        return replace(outcome, inbound=key)
+
+    def _add(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+        """By version 1 if it can, else by version 2, else not."""
         if sa.esn and not self.version2.extended_sequence_numbers:
             return InSoftware(Reason.ESN_NOT_CLAIMED, "neither version of the offload has them on this card")
         why_not_1 = self.why_not_version_1(sa)
@@ -312,6 +329,8 @@ class Offloader:
     def delete(self, offloaded: Offloaded) -> OidResult:
         """Take an association off the NIC, and its parser entry with the last one that uses it (N-DEL-1 to N-DEL-3)."""
         abi = self.binding.abi
+        if offloaded.inbound:
+            self.inbound_spis.discard(offloaded.inbound)
         if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA:
             self.version2_offloaded -= 1
             header = default_header(IpsecOffloadV2DeleteSa, "offload_handle", abi)

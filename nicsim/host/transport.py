@@ -91,9 +91,14 @@ class ReceiveWords:
         )
 
 
-def receive(sa: SecurityAssociation, word: ReceiveWord, frame: bytes, esp: int, end: int) -> Judgement:
-    """Judge the ESP packet in `frame[esp:end]` of an association the host knows."""
-    if word.crypto_done:
+def receive(
+    sa: SecurityAssociation, word: ReceiveWord, frame: bytes, esp: int, end: int, *, offloaded: bool
+) -> Judgement:
+    """Judge the ESP packet in `frame[esp:end]` of an association the host knows.
+
+    What the NIC says counts only for an association that is offloaded; it cannot be about any other.
+    """
+    if word.crypto_done and offloaded:
         if word.crypto_status is CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX:
             return Judgement(HostVerdict.MALFORMED)
         if word.crypto_status is not CryptoStatus.CRYPTO_SUCCESS:

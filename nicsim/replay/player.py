@@ -183,7 +183,7 @@ class Player:
             verdict = transport.HostVerdict.NO_SA if booked is None else transport.HostVerdict.ICV_BAD
             result.host_verdict = verdict.value
             return
-        judgement = transport.receive(booked.host, word, data, esp.start, esp.end)
+        judgement = transport.receive(booked.host, word, data, esp.start, esp.end, offloaded=bool(booked.handle))
         result.host_verdict = judgement.verdict.value
         result.payload = judgement.payload
         summary = booked.summary
