@@ -175,7 +175,8 @@ def udp_header(walk: Walk) -> tuple[int, int]:
 
 
 def udp_payload_start(walk: Walk) -> tuple[int, int]:
-    return walk.packet.udp_payload, min(walk.packet.udp_payload + len(NON_IKE_MARKER), walk.packet.udp_end)
+    start = max(walk.packet.payload, walk.packet.udp_payload)  # without UDP: nothing, as above
+    return start, max(start, min(start + len(NON_IKE_MARKER), walk.packet.udp_end))
 
 
 def esp_header(walk: Walk) -> tuple[int, int]:
