@@ -72,8 +72,7 @@ def run(request: ReplayRequest, json: str | None) -> int:
     from nicsim.report.replay import frame_as_json, show_differences, show_summary
     from nicsim.report.terminal import console_for, with_progress
 
-    session = Session(request)
-    with ExitStack() as stack:
+    with Session(request) as session, ExitStack() as stack:
         out: TextIO | None = sys.stdout
         if json != "-":
             inputs = (request.capture, request.sas, request.expect or "", request.profile)
@@ -97,5 +96,6 @@ def tell_story(request: ReplayRequest, number: int) -> int:
     from nicsim.report.replay import show_story
     from nicsim.report.terminal import console_for
 
-    show_story(console_for(sys.stdout), Session(request).explain(number))
+    with Session(request) as session:
+        show_story(console_for(sys.stdout), session.explain(number))
     return 0

@@ -16,7 +16,7 @@ from nicsim.replay.player import Player, ReplayOptions
 from nicsim.replay.results import Difference, FrameResult, ReplaySummary, Story
 from nicsim.replay.sas import read_sa_file
 from nicsim.replay.story import tell
-from nicsim.wire.pcap import Capture, open_capture
+from nicsim.wire.pcap import Capture, Frame, open_capture
 from offload_oids import Abi
 
 LARGEST_REPLAY_WINDOW = 1 << 16
@@ -37,7 +37,10 @@ class ReplayRequest:
 
 
 class Session:
-    """A prepared replay: everything that can be wrong with its inputs has been said before the first frame."""
+    """A prepared replay: everything that can be wrong with its inputs has been said before the first frame.
+
+    Use it as a context manager; it holds the capture open.
+    """
 
     def __init__(self, request: ReplayRequest) -> None:
         self._request = request
@@ -60,31 +63,36 @@ class Session:
         self.differences: list[Difference] = []
         self.summary = ReplaySummary(str(local), capabilities.name)
 
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.capture.close()
+
     def results(self) -> Iterator[FrameResult]:
         """Every frame's result; afterwards `summary` and `differences` are complete."""
-        with self.capture:
-            for frame in self.capture:
-                # The first frame says what link the NIC is on.
-                if self._player is None:
-                    self._player = Player(self._associations, self._options, frame.link_type)
-                result = self._player.play_one(frame)
-                if self._comparison:
-                    self._comparison.check(result)
-                yield result
+        for frame in self.capture:
+            result = self._player_for(frame).play_one(frame)
+            if self._comparison:
+                self._comparison.check(result)
+            yield result
         self._finish()
 
     def explain(self, number: int) -> Story:
         """Replay up to a frame and tell what happened to it, step by step. Raises InputError if there is none."""
         frames = 0
-        with self.capture:
-            for frame in self.capture:
-                if self._player is None:
-                    self._player = Player(self._associations, self._options, frame.link_type)
-                frames = frame.number
-                result = self._player.play_one(frame)
-                if frame.number == number:
-                    return tell(self._player, frame, result)
+        for frame in self.capture:
+            frames, player = frame.number, self._player_for(frame)
+            result = player.play_one(frame)
+            if frame.number == number:
+                return tell(player, frame, result)
         raise InputError(f"{self._request.capture} has {frames} frames, so there is no frame {number} to explain")
+
+    def _player_for(self, frame: Frame) -> Player:
+        """The player; the first frame says what link its NIC is on."""
+        if self._player is None:
+            self._player = Player(self._associations, self._options, frame.link_type)
+        return self._player
 
     def _finish(self) -> None:
         if self._player is not None:
