@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from nicsim.boundary import UdpType
 from nicsim.capabilities import Capabilities
+from nicsim.driver.device import ReferenceDriver
 from nicsim.driver.handles import VERSION_1_PARSER_SET
 from nicsim.errors import EspSyntaxError, InputError, IntegrityError, Malformed, NotIp
 from nicsim.host import transport
 from nicsim.host.offloader import LinkMedium, Offloader
 from nicsim.host.software_ipsec import SecurityAssociation
-from nicsim.nic import Nic
+from nicsim.nic import DriverFactory, Nic
 from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.replay.book import BookedSa, EspPacket, SaBook
 from nicsim.replay.results import Direction, FrameResult, Kind, ParserEntrySummary, ReplaySummary, SaSummary
@@ -55,6 +56,8 @@ class ReplayOptions:
     replay_window: int
     strict_addresses: bool = False
     abi: Abi = Abi.X64
+    driver: DriverFactory = ReferenceDriver
+    """The driver between NDIS and the card; one under test takes the reference driver's place."""
 
 
 class Player:
@@ -64,7 +67,9 @@ class Player:
         refuse_unknown_link_type(link_type, 1)
         self._link_type = link_type
         self._ivs = CapturedIvs()
-        self.nic = Nic(options.capabilities, iv_source=self._ivs, abi=options.abi, link_type=link_type)
+        self.nic = Nic(
+            options.capabilities, iv_source=self._ivs, abi=options.abi, link_type=link_type, driver=options.driver
+        )
         self._offloader = Offloader(self.nic, options.capabilities.ndis)
         self._offloader.enable(LinkMedium.ETHERNET if link_type == LinkType.ETHERNET else LinkMedium.RAW_IP)
         self._words = transport.ReceiveWords(options.capabilities.ndis, options.abi)
