@@ -8,9 +8,6 @@ from the project's folder, after `make demo`:
 
 from collections import Counter
 
-from offload_oids import Abi, NdisStatus, Oid
-from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa
-
 from nicsim.boundary import Card, OidRequest, OidResult
 from nicsim.capabilities import Capabilities
 from nicsim.driver.device import ReferenceDriver
@@ -20,6 +17,8 @@ from nicsim.replay.sas import read_sa_file
 from nicsim.wire.headers import parse_address
 from nicsim.wire.packet import LinkType
 from nicsim.wire.pcap import open_capture
+from offload_oids import Abi, NdisStatus, Oid
+from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa
 
 TRACE = "traces/natt-3des-md5-server"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,7 +25,7 @@ class ExpectedPacket(BaseModel):
     """One ESP packet; for a fragmented one `frame` is the frame that completes it."""
 
     frame: int
-    dir: str
+    dir: Literal["in", "out"]
     spi: str
     seq: int
     icv: str | None = None
