@@ -42,6 +42,8 @@ from offload_oids.ndis_offload import (
 INVALID = NdisStatus.INVALID_DATA
 UNSUPPORTED = NdisStatus.NOT_SUPPORTED
 SALT_LENGTH = 4
+# An int: the inverse of an IntFlag has no bits beyond those it knows.
+KNOWN_FLAGS = int(IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND | IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ def checked_row(state: DriverState, add: IpsecOffloadV2AddSa, request: OidReques
     claims = state.capabilities.version2
     if claims is None:
         raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, f"profile {state.capabilities.name} has no version 2")
-    if add.flags & ~(IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND | IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6):
+    if add.flags & ~KNOWN_FLAGS:
         raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"Flags has unknown bits: 0x{add.flags:x}")
     table = Table.INBOUND if add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND else Table.OUTBOUND
     esp = require_one_esp(claims, add)
