@@ -370,13 +370,22 @@ def test_contents_out_of_range_are_invalid_data_and_change_nothing(build, change
     assert nic.snapshot() == before
 
 
+NO_ALGORITHM = Reason.ALGORITHM_NOT_CLAIMED
 TUNNEL_ENDS = {"src_tunnel_addr": PEER}
 NOT_CLAIMED = [
-    ({"des": False}, {"sec_assoc": (esp_element(conf=DES),), "key_mat": KEY_DES + KEY_SHA1}, Reason.ALGORITHM_NOT_CLAIMED),
+    (
+        {"des": False},
+        {"sec_assoc": (esp_element(conf=DES),), "key_mat": KEY_DES + KEY_SHA1},
+        Reason.ALGORITHM_NOT_CLAIMED,
+    ),
     ({"triple_des": False}, {}, Reason.ALGORITHM_NOT_CLAIMED),
     ({"null_esp": False}, {"sec_assoc": (esp_element(conf=0),), "key_mat": KEY_SHA1}, Reason.ALGORITHM_NOT_CLAIMED),
     ({"sha_1": False}, {}, Reason.ALGORITHM_NOT_CLAIMED),
-    ({"md5": False}, {"sec_assoc": (esp_element(integrity=MD5),), "key_mat": KEY_3DES + KEY_MD5}, Reason.ALGORITHM_NOT_CLAIMED),
+    (
+        {"md5": False},
+        {"sec_assoc": (esp_element(integrity=MD5),), "key_mat": KEY_3DES + KEY_MD5},
+        Reason.ALGORITHM_NOT_CLAIMED,
+    ),
     ({"transport": False}, {}, Reason.MODE_NOT_CLAIMED),
     ({"tunnel": False}, TUNNEL_ENDS, Reason.MODE_NOT_CLAIMED),
     ({"receive": False}, {}, Reason.MODE_NOT_CLAIMED),
@@ -385,7 +394,7 @@ NOT_CLAIMED = [
     ({}, {"num_sas": 2, "sec_assoc": (esp_element(), AH_ELEMENT)}, Reason.AH_NOT_CLAIMED),
     # ESP without integrity is legal beside AH, which no card here claims.
     ({}, {"num_sas": 2, "sec_assoc": (esp_element(integrity=0), AH_ELEMENT)}, Reason.AH_NOT_CLAIMED),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("build", [sa, udpesp], ids=["ADD_SA", "ADD_UDPESP_SA"])
