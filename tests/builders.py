@@ -141,6 +141,14 @@ def udp_esp(esp: bytes, marker: bytes, sa: SecurityAssociation) -> bytes:
     return udp(marker + esp, sa.dst_port, sa.src_port, sa.src, sa.dst)
 
 
+def handed_down(sa: SecurityAssociation, sequence: int = 1, payload: bytes = PAYLOAD, next_header: int = TCP) -> bytes:
+    """A frame as the transport hands it to the NIC: everything framed, zeros where IV and ICV will be (N-TX-9)."""
+    oracle = oracle_sa(sa.keys)
+    head = sa.spi.to_bytes(4, "big") + sequence.to_bytes(4, "big")
+    body = bytes(iv_length(oracle)) + pad(oracle, payload, next_header) + bytes(sa.keys.icv_length)
+    return esp_frame(sa, head + body)
+
+
 def decrypted_in_place(frame: bytes, esp: bytes, sa: SecurityAssociation, payload: bytes, next_header: int) -> bytes:
     """The frame with plaintext where the ciphertext of `esp` was, and all else as it came (A-3)."""
     oracle = oracle_sa(sa.keys)
@@ -153,15 +161,17 @@ def decrypted_in_place(frame: bytes, esp: bytes, sa: SecurityAssociation, payloa
 
 
 class CountedIvs:
-    """An IV source that remembers what it was asked for and what it gave."""
+    """An IV source that remembers what it was asked for; it gives `next` once, if set, and otherwise something new."""
 
     def __init__(self) -> None:
         self.lengths: list[int] = []
         self.given: list[bytes] = []
+        self.next: bytes | None = None
 
     def __call__(self, length: int) -> bytes:
         self.lengths.append(length)
-        self.given.append(made_up(f"counted iv {len(self.lengths)}", length))
+        self.given.append(made_up(f"counted iv {len(self.lengths)}", length) if self.next is None else self.next)
+        self.next = None
         return self.given[-1]
 
 
