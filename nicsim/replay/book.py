@@ -23,6 +23,10 @@ from nicsim.wire.esp import spi_and_sequence
 from nicsim.wire.headers import format_address
 
 
+ADDRESS_WEIGHT = 3
+BOTH_ADDRESSES = 2 * ADDRESS_WEIGHT
+
+
 @dataclass(frozen=True, slots=True)
 class EspPacket:
     """An ESP packet found in a buffer: where it is, how it rides, and the addresses and ports around it."""
@@ -97,7 +101,7 @@ class SaBook:
             if candidate.host is not None and candidate.host.inbound != packet.inbound:
                 continue
             score = fit(candidate.file, packet)
-            if self._strict and score < 2:
+            if self._strict and score < BOTH_ADDRESSES:
                 continue
             if score > best_score:
                 best, best_score = candidate, score
@@ -156,10 +160,12 @@ class SaBook:
 
 
 def fit(file: FileSa, packet: EspPacket) -> int:
-    """How many of the two addresses are as in the file; -1 where they are those of the other direction."""
+    """How well a packet fits the file: its addresses first, then its ports; -1 for one of the other direction."""
     same = (packet.src == file.src) + (packet.dst == file.dst)
     opposite = (packet.src == file.dst) + (packet.dst == file.src)
-    return same if same >= opposite else -1
+    if same < opposite:
+        return -1
+    return ADDRESS_WEIGHT * same + (packet.src_port == file.src_port) + (packet.dst_port == file.dst_port)
 
 
 def udp_type_of(file: FileSa, seen: UdpType) -> UdpType:

@@ -145,6 +145,13 @@ def test_one_spi_towards_two_peers_is_offloaded_twice() -> None:
     assert all(sa.oid for sa in summary.associations)
 
 
+def test_one_spi_towards_two_clients_behind_one_nat_is_told_apart_by_the_ports() -> None:
+    first, second = outbound(dst_port=1024), outbound(keys=AES, dst_port=1025)
+    files = file_sa(first, dst_port=1024, src_port=4500), file_sa(second, dst_port=1025, src_port=4500)
+    results, _ = play(scene.player(*files), second.frame(1), first.frame(1), second.frame(2))
+    assert [r.resealed for r in results] == [True, True, True]
+
+
 def test_the_same_spi_in_both_directions_is_two_associations() -> None:
     into, out = inbound(spi=0x5555), outbound(keys=AES, spi=0x5555)
     results, _ = play(scene.player(file_sa(out), file_sa(into)), into.frame(1), out.frame(1))
