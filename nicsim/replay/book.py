@@ -22,7 +22,6 @@ from nicsim.replay.sas import FileSa, Marker
 from nicsim.wire.esp import spi_and_sequence
 from nicsim.wire.headers import format_address
 
-
 ADDRESS_WEIGHT = 3
 BOTH_ADDRESSES = 2 * ADDRESS_WEIGHT
 

@@ -334,4 +334,4 @@ def test_scapy_finds_the_same_things() -> None:
         assert frame[ours.udp_payload : ours.udp_end] == b"hello"
         assert (ours.ttl, ours.identification) == (33, 4660)
     frame = MAC_B + MAC_A + struct.pack(">H", 8 + len(four)) + bytes(LLC() / SNAP(code=0x0800) / four)
-    assert parse_frame(frame).encapsulation is Encapsulation.LLC_SNAP
+    assert parse_frame(frame).encapsulation == Encapsulation.LLC_SNAP
