@@ -105,6 +105,8 @@ def receive(
             return Judgement(HostVerdict.ICV_BAD)
         keys = sa.keys
         plaintext = frame[esp + ESP_HEADER_LENGTH + keys.encryption.iv_length : end - keys.icv_length]
+        if len(plaintext) < TRAILER_LENGTH:  # a driver under test may claim success for anything
+            return Judgement(HostVerdict.MALFORMED)
         opened_by = OpenedBy.NIC
     else:
         try:
