@@ -13,7 +13,7 @@ from nicsim.profile import DEFAULT_PROFILE, load_profile
 from nicsim.replay.expect import Comparison, ExpectedCapture, read_expectations
 from nicsim.replay.local import find_local_address
 from nicsim.replay.player import Player, ReplayOptions
-from nicsim.replay.results import Difference, FrameResult, ReplaySummary, Story
+from nicsim.replay.results import Difference, Direction, FrameResult, ReplaySummary, Story
 from nicsim.replay.sas import read_sa_file
 from nicsim.replay.story import tell
 from nicsim.wire.pcap import Capture, Frame, open_capture
@@ -101,6 +101,8 @@ class Session:
             self._notes.append(f"the capture is cut: {self.capture.truncated}")
         if self.summary.time_backwards:
             self._notes.append(f"time stamps run backwards at {self.summary.time_backwards} frames")
+        if self.summary.frames and all(direction is Direction.OTHER for direction, _ in self.summary.reasons):
+            self._notes.append(f"no frame comes from or goes to {self.summary.local}")
         self.summary.notes = self._notes
         if self._comparison:
             self.differences = self._comparison.finish(self.summary)

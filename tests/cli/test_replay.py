@@ -174,6 +174,11 @@ def test_the_local_end_is_found_by_its_ttl(capsys: pytest.CaptureFixture[str], t
         assert f"{address} is the local host" in out
 
 
+def test_a_local_address_that_nobody_has_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert replay(TRACE, "--sas", SAS, "--local", "10.9.9.9") == 0
+    assert "no frame comes from or goes to 10.9.9.9" in capsys.readouterr().out
+
+
 # --- bad input ---------------------------------------------------------------------------------------------------
 
 
