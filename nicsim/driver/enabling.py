@@ -142,6 +142,12 @@ def requested_control(
             raise RequestRefused(
                 NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, f"task {entry.task} was not reported"
             )
+        if entry.task_buffer_length < size_of(NdisTaskIpsec, abi):  # the buffer is long enough, its contents lie
+            raise RequestRefused(
+                NdisStatus.INVALID_DATA,
+                Reason.BUFFER_CONTENTS,
+                f"TaskBufferLength must be {size_of(NdisTaskIpsec, abi)}, not {entry.task_buffer_length}",
+            )
         asked = NdisTaskIpsec.unpack(entry.task_buffer, abi)
         if not is_within(asked, claimed):
             raise RequestRefused(
