@@ -98,7 +98,7 @@ def mutated(draw: st.DrawFn, buffer: bytes) -> bytes:
 def checked(nic: Bench, kind: RequestKind, oid: int, buffer: bytes) -> NdisStatus:
     """Put the request to the driver and hold its answer against the rules."""
     before = nic.snapshot()
-    indicated = len(nic.driver.poll())
+    nic.driver.poll()
     result = nic.request(kind, oid, buffer, direct=oid in DIRECT)
     assert result.status in REQUESTS[kind, oid], result
     assert len(result.buffer) == len(buffer)
@@ -113,7 +113,6 @@ def checked(nic: Bench, kind: RequestKind, oid: int, buffer: bytes) -> NdisStatu
     assert (result.bytes_needed > len(buffer)) if needs_more else result.bytes_needed == 0
     assert nic.snapshot() == before
     assert nic.driver.poll() == []
-    assert indicated >= 0
     return result.status
 
 

@@ -1,0 +1,199 @@
+"""Profiles: the presets say what their comments say, and whatever is wrong becomes one line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nicsim.capabilities import NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.errors import InputError
+from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names
+
+GOOD = """
+name = "x"
+ndis = "6.1"
+encapsulations = ["IEEE_802_3"]
+[version1]
+encryption = ["3DES"]
+integrity = ["SHA_1"]
+[version2]
+encryption = ["AES_CBC_128"]
+authentication = ["SHA_256"]
+sa_capacity = 8
+"""
+
+
+def test_the_presets_are_the_three_kinds_of_card() -> None:
+    assert preset_names() == ["ndis51", "ndis61", "reference"]
+    assert DEFAULT_PROFILE == "reference"
+    old, new, both = (load_profile(name) for name in preset_names())
+    versions = [NdisVersion.NDIS_5_1, NdisVersion.NDIS_6_1, NdisVersion.NDIS_6_1]
+    assert [profile.ndis for profile in (old, new, both)] == versions
+    assert (old.version2, new.version1) == (None, None)
+    every = Version1Claims(udp_esp=0x33)
+    assert old.version1 == every
+    assert both.version1 == Version1Claims(udp_esp=0x33, ipv4_options=True)
+    v2 = Version2Claims(
+        authentication=0x3F, encryption=0x1FF, sa_capacity=2048, ip_options=True, extension_headers=True, udp_esp=3
+    )
+    assert new.version2 == v2
+    assert both.version2
+    assert both.version2.sa_capacity == 8192
+    assert (old.inbound_rows, old.outbound_rows, old.parser_rows) == (1024, 1024, 16)
+    assert {profile.encapsulations for profile in (old, new, both)} == {0x7}
+    assert {profile.readings for profile in (old, new, both)} == {Readings()}
+
+
+def test_each_member_of_a_profile_reaches_the_capabilities() -> None:
+    text = """
+name = "own"
+about = "what it is"
+ndis = "6.1"
+encapsulations = ["NULL", "IEEE_LLC_SNAP_ROUTED"]
+[tables]
+inbound = 1
+outbound = 2
+parser = 3
+[version1]
+encryption = ["DES"]
+integrity = ["MD5"]
+modes = ["tunnel"]
+directions = ["send"]
+ipv4_options = true
+udp_esp = ["IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_OTHER"]
+[version2]
+encryption = ["NONE", "3_DES_CBC"]
+authentication = ["AES_GCM_256"]
+modes = ["transport"]
+sa_capacity = 5
+ipv6 = false
+ipv4_options = true
+ipv6_extension_headers = false
+udp_esp = ["TUNNEL"]
+[readings]
+"""
+    text += "\n".join(f"{name} = false" for name in ReadingChoices.model_fields)
+    made = parse_profile(text, "own.toml")
+    assert (made.name, made.about, made.encapsulations) == ("own", "what it is", 0x11)
+    assert (made.inbound_rows, made.outbound_rows, made.parser_rows) == (1, 2, 3)
+    assert made.version1 == Version1Claims(
+        des=True, triple_des=False, null_esp=False, md5=True, sha_1=False, transport=False, tunnel=True,
+        send=True, receive=False, ipv4_options=True, udp_esp=0x40,
+    )  # fmt: skip
+    assert made.version2 == Version2Claims(
+        authentication=0x20, encryption=0x5, sa_capacity=5, ipv6=False, ip_options=True, extension_headers=False,
+        transport=True, tunnel=False, udp_esp=2,
+    )  # fmt: skip
+    # Every disputed reading can be chosen, and its default is the digest's.
+    assert [field.name for field in fields(Readings)] == list(ReadingChoices.model_fields)
+    assert made.readings == Readings(*[False] * len(fields(Readings)))
+    assert parse_profile(GOOD, "x").readings == Readings()
+
+
+WRONG = [
+    ("", "name: Field required"),
+    ("name =", "is no TOML"),
+    (GOOD.replace('"6.1"', '"6.2"'), "ndis: Input should be '5.1', '6.0' or '6.1'"),
+    (GOOD.replace('"6.1"', "6.1"), "ndis: Input should be"),
+    (GOOD.replace('"6.1"', '"6.0"'), "version2 needs ndis 6.1, not 6.0"),
+    (GOOD.replace('"6.1"', '"5.1"'), "version2 needs ndis 6.1, not 5.1"),
+    (GOOD.replace('"IEEE_802_3"', '"TOKEN_RING"'), "'TOKEN_RING' must be one of"),
+    (GOOD.replace('"3DES"', '"AES"'), "version1.encryption.0: Input should be"),
+    (GOOD.replace('"SHA_1"', '"SHA_512"'), "version1.integrity.0: Input should be"),
+    (GOOD.replace('"AES_CBC_128"', '"AES_CTR"'), "'AES_CTR' must be one of"),
+    (GOOD.replace('"SHA_256"', '"SHA_512"'), "'SHA_512' must be one of"),
+    (GOOD.replace("sa_capacity = 8", "sa_capacity = -1"), "version2.sa_capacity: Input should be greater"),
+    (GOOD.replace("sa_capacity = 8", f"sa_capacity = {1 << 70}"), "version2.sa_capacity: Input should be"),
+    (GOOD.replace("sa_capacity = 8", 'sa_capacity = "8"'), "version2.sa_capacity: Input should be a valid integer"),
+    (GOOD.replace("sa_capacity = 8", ""), "version2.sa_capacity: Field required"),
+    (GOOD.replace("sa_capacity = 8", "sa_capacity = true"), "version2.sa_capacity: Input should be"),
+    (GOOD + "esn = true", "version2.esn: Extra inputs are not permitted"),
+    (GOOD + '"a\\nb" = 1', "version2.a\\nb: Extra inputs are not permitted"),
+    (GOOD + "[tables]\ninbound = 16777217", "tables.inbound: Input should be less"),
+    (GOOD + '[readings]\nkey_order = "x"', "readings.key_order: Extra inputs are not permitted"),
+    (GOOD + "[readings]\nmask_zero_is_any = 1", "readings.mask_zero_is_any: Input should be a valid boolean"),
+    (GOOD.replace("[version1]", '[version1]\nudp_esp = ["ALL"]'), "'ALL' must be one of IPSEC_TPT_UDPESP"),
+    (GOOD.replace("[version1]", '[version1]\nmodes = ["both"]'), "version1.modes.0: Input should be"),
+    ('name = "a"\nname = "b"', "is no TOML"),
+    ("a = " + "9" * 5000, "is no TOML"),
+    ("a = " + "[" * 5000, "is no TOML"),
+    ("\0", "is no TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG, ids=range(len(WRONG)))
+def test_whatever_is_wrong_is_one_line_that_says_where_and_what(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_profile(text, "card.toml")
+    line = str(caught.value)
+    assert line.startswith("card.toml: ")
+    assert message in line
+    assert len(line.splitlines()) == 1
+
+
+def test_a_file_is_read_and_one_that_cannot_be_says_so(tmp_path: Path) -> None:
+    good = tmp_path / "own.toml"
+    good.write_text(GOOD)
+    assert load_profile(str(good)) == parse_profile(GOOD, "own.toml")
+    (tmp_path / "latin1.toml").write_bytes(b'name = "\xe9"')
+    (tmp_path / "huge.toml").write_bytes(b"#" * ((1 << 20) + 1))
+    for name, message in (
+        ("none.toml", "is neither a file nor one of ndis51, ndis61, reference"),
+        ("", "is neither a file nor one of ndis51, ndis61, reference"),
+        ("latin1.toml", "latin1.toml: cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        ("huge.toml", "huge.toml: a profile needs at most 1048576 bytes"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)) as caught:
+            load_profile(str(tmp_path / name))
+        assert len(str(caught.value).splitlines()) == 1
+
+
+WORDS = st.sampled_from(
+    [
+        *re.findall(r"\S+", GOOD),
+        *Readings.__slots__,
+        *("[", "]", "{", "}", "=", "\n", '"', "'''", "1", "-1", "1e9", "nan", "1979-05-27", "true"),
+        *("[readings]", "[tables]", "[[version1]]", "version1.x", "\\ud800", "\u2028", "9" * 4400),
+    ]
+)
+
+
+def refusal(text: str) -> str | None:
+    """The one line that a text is refused with, if it is."""
+    try:
+        parse_profile(text, "fuzz")
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@given(st.one_of(st.text(max_size=200), st.lists(WORDS, max_size=40).map(" ".join)))
+@example("a = " + "9" * 4301)
+@example("d = 0000-00-00")
+@settings(max_examples=500)
+def test_no_text_gives_anything_but_a_profile_or_one_line(text: str) -> None:
+    line = refusal(text)
+    assert line is None or len(line.splitlines()) == 1
+
+
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(-5, 1 << 30).map(str), st.sampled_from(['"x"', "1.5", '"DES"', "0xFF", "[]"])),
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(map(str, items)) + "]"),
+    max_leaves=4,
+)
+KEYS = sorted(set(re.findall(r"^(\w+) =", GOOD, re.MULTILINE)) | {"tables", "readings", "version1", "udp_esp", "modes"})
+
+
+@given(st.sampled_from(KEYS), VALUES)
+def test_no_value_of_a_member_gives_anything_but_a_profile_or_one_line(key: str, value: object) -> None:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    lines = [f"{key} = {text}" if line.startswith(f"{key} =") else line for line in GOOD.splitlines()]
+    if f"{key} = {text}" not in lines:
+        lines.insert(1, f"{key} = {text}")
+    line = refusal("\n".join(lines))
+    assert line is None or len(line.splitlines()) == 1
