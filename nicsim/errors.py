@@ -7,6 +7,7 @@
         EspSyntaxError     its length cannot be right (CRYPTO_INVALID_PACKET_SYNTAX, N-RX-15)
         IntegrityError     its ICV is wrong
         TrailerError       its ICV is good, but its padding or trailer is not
+      SealError            a caller asked to seal what no ESP packet can hold
       RequestRefused       an OID request that the driver turns down, with its status and its reason
       InputError           something a person gave us: a file, an option, an address
         CaptureError       a capture file that cannot be read at all
@@ -45,6 +46,10 @@ class IntegrityError(EspError):
 
 class TrailerError(EspError):
     """An authentic ESP packet whose padding or trailer is wrong (RFC 4303 section 2.4)."""
+
+
+class SealError(NicsimError, ValueError):
+    """A caller asked to seal what no ESP packet can hold: a wrong IV length, or a plaintext that is not whole blocks."""
 
 
 class RequestRefused(NicsimError):

@@ -12,9 +12,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nicsim.errors import Malformed, TrailerError
+from nicsim.errors import Malformed, SealError, TrailerError
 from nicsim.ipsec.association import Association, Encapsulation, Mode
-from nicsim.ipsec.transforms import SealError, Transform
+from nicsim.ipsec.transforms import Transform
 from nicsim.wire.esp import NON_IKE_MARKER, PROTOCOL_ESP, PROTOCOL_UDP
 from nicsim.wire.headers import DONT_FRAGMENT, build_ipv4, build_ipv6, build_udp, rewrite_ipv4
 from nicsim.wire.packet import FRAGMENT_HEADER_LENGTH, IPV6_HEADER_LENGTH, LinkType, Packet, parse_frame

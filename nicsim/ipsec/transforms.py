@@ -22,14 +22,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from nicsim.errors import EspSyntaxError, InputError, IntegrityError, NicsimError
+from nicsim.errors import EspSyntaxError, InputError, IntegrityError, SealError
 from nicsim.wire.esp import ESP_HEADER_LENGTH
 
 _GCM_TAG_LENGTH = 16
-
-
-class SealError(NicsimError, ValueError):
-    """A caller asked to seal what no ESP packet can hold: a wrong IV length or a plaintext that is not whole blocks."""
 
 
 @dataclass(frozen=True, slots=True)

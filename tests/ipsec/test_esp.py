@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nicsim.errors import EspError, InputError, Malformed, TrailerError
+from nicsim.errors import EspError, InputError, Malformed, SealError, TrailerError
 from nicsim.ipsec.association import Association, Encapsulation, Mode
 from nicsim.ipsec.esp import padding, protect, strip_trailer, trailer, trim_tfc, tunnel_header, unprotect
-from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, SealError, Transform
+from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, Transform
 from nicsim.wire.checksum import internet_checksum, udp_checksum
 from nicsim.wire.headers import DONT_FRAGMENT, MORE_FRAGMENTS, build_ipv4, build_ipv6, build_udp
 from tests import oracle_esp

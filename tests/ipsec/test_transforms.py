@@ -5,10 +5,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nicsim.errors import EspSyntaxError, InputError, IntegrityError
+from nicsim.errors import EspSyntaxError, InputError, IntegrityError, SealError
 from nicsim.ipsec.association import Association, Encapsulation, Mode
 from nicsim.ipsec.esp import strip_trailer, trailer
-from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, SealError, Transform
+from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, Transform
 from tests import oracle_esp
 from tests.ipsec.algorithms import ALL_KEYS, AUTHENTICATED, key_name, made_up, oracle_sa
 
