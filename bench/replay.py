@@ -14,7 +14,6 @@ Nothing here is imported by the package.
 import argparse
 import cProfile
 import hashlib
-import importlib.util
 import json
 import os
 import pstats
@@ -160,8 +159,6 @@ def made_up(what: str, length: int) -> bytes:
 
 def nicsim_command(files: Files) -> list[str]:
     """A replay as a user runs it."""
-    if importlib.util.find_spec("nicsim.__main__") is None:  # until there is a command line
-        return [sys.executable, __file__, "--play", str(files.capture)]
     return [
         *(sys.executable, "-m", "nicsim", "replay", str(files.capture)),
         *("--sas", str(files.sas), "--local", LOCAL),
@@ -248,9 +245,6 @@ def rate(frames: int, times: list[float]) -> str:
 
 def measure_start(repeat: int) -> None:
     """How long a user waits for the shortest answer."""
-    if importlib.util.find_spec("nicsim.__main__") is None:
-        print("nicsim --help: there is no command line yet")
-        return
     times = [seconds([sys.executable, "-m", "nicsim", "--help"]) for _ in range(repeat)]
     print(f"nicsim --help: {min(times):.2f} s")
 
@@ -275,14 +269,7 @@ def main() -> None:
     parser.add_argument(
         "--profile", type=int, metavar="LINES", nargs="?", const=30, help="profile the headline instead"
     )
-    parser.add_argument("--play", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.play:
-        files = Files(arguments.play, arguments.play.with_suffix(".sas.json"), OUT)
-        with open_capture(files.capture) as capture:
-            for _ in player_of(files).play(capture):
-                pass
-        return
     if arguments.profile:
         profile(WORKLOADS[0], arguments.frames, arguments.profile)
         return

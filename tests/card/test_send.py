@@ -98,10 +98,10 @@ def test_handle_zero_is_no_ipsec_work(profile: str, abi: Abi) -> None:
 @pytest.mark.parametrize("profile", ["reference", "ndis51"])
 @pytest.mark.parametrize("abi", Abi)
 def test_an_unknown_handle_fails_the_send(profile: str, abi: Abi) -> None:
-    host = host_with([UDP, association(0x1001)], profile, abi=abi)
-    inbound, entry = host.offloaded[1].handle, host.offloader.parser_entries[0].handle
-    host.offloader.delete(host.offloaded[0])
-    for handle in (host.offloaded[0].handle, inbound, entry, 1, 0xFFFFFFF8):
+    host = host_with([UDP, association(0x1001), association(0x1002, inbound=False)], profile, abi=abi)
+    _, inbound, deleted = host.offloaded
+    host.offloader.delete(deleted)
+    for handle in (deleted.handle, inbound.handle, host.offloader.parser_entries[0].handle, 1, 0xFFFFFFF8):
         sent = host.nic.send(handed_down(UDP), host.offloader.transmit_word(handle))
         assert (sent.status, sent.frame) == (NdisStatus.FAILURE, b"")
         assert sent.reason is Reason.UNKNOWN_SEND_HANDLE
@@ -147,8 +147,10 @@ BAD_FRAMES = {
     "eight zeros before type OTHER": (0, udp(NON_IKE + handed_down(UDP)[42:], 4500, 4500, LOCAL, PEER)),
     "no zeros before type IKE": (1, udp(handed_down(IKE)[50:], 500, 500, LOCAL, PEER)),
     "seven zeros before type IKE": (1, udp(bytes(7) + handed_down(IKE)[50:], 500, 500, LOCAL, PEER)),
+    "other bytes before type IKE": (1, udp(b"\1" * 8 + handed_down(IKE)[50:], 500, 500, LOCAL, PEER)),
     "only the zeros of type IKE": (1, udp(NON_IKE, 500, 500, LOCAL, PEER)),
     "in udp for a native association": (2, udp(handed_down(NATIVE)[34:], 4500, 4500, LOCAL, PEER)),
+    "another protocol for a native association": (2, ethernet(ip(handed_down(NATIVE)[34:], 6, LOCAL, PEER))),
     "half an aes block": (3, esp_frame(TUNNEL, handed_down(TUNNEL)[42:-8])),
 }
 
