@@ -626,3 +626,17 @@ def test_an_outbound_association_opens_nothing() -> None:
 def test_the_portion_of_the_row_decides_the_failure_code(portion: Portion) -> None:
     host = bare_host(row_of(V1_UDP, portion=portion), parsers=(OTHER_4500,))
     assert host.receive(GOOD[:-1] + b"\0")[2].crypto_status == {0: 3, 1: 5}[portion]
+
+
+@pytest.mark.rule("N-SA-2", "N-CAP-15")
+def test_any_address_means_any_of_the_rows_own_ip_version() -> None:
+    host = bare_host(row_of(V1_UDP, source_mask=bytes(16), destination_mask=bytes(16)), parsers=(OTHER_4500,))
+    assert host.receive(udp(ESP, src=OTHER_HOST, dst=OTHER_HOST))[0] is Reason.OPENED
+    assert host.receive(udp(ESP, src=PEER6, dst=LOCAL6))[0] is Reason.FILTER_MISMATCH
+
+
+@pytest.mark.rule("N-RX-13")
+def test_the_first_bytes_of_ah_are_no_spi_of_esp() -> None:
+    """Next header, length and reserved field of AH stand where ESP has its SPI."""
+    lookalike = association(int.from_bytes(AH[:4], "big"), udp_type=UdpType.NATIVE)
+    assert host_with([lookalike]).receive(ethernet(ip(AH, 51)))[0] is Reason.SA_NOT_OFFLOADED
