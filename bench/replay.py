@@ -229,7 +229,7 @@ def measure(workload: Workload, frames: int, repeat: int) -> None:
         if has_tshark:
             theirs.append(seconds(tshark_command(files), environment(files)))
     size = files.capture.stat().st_size / frames - 16
-    print(f"{workload.name}: {frames} frames of {size:.0f} bytes (inner packets of {workload.inner_length}), 1 core")
+    print(f"{workload.name}: {frames} frames of {size:.0f} bytes (inner packets of {workload.inner_length})")
     print(f"  nicsim replay  {rate(frames, ours)}")
     if theirs:
         print(f"  tshark         {rate(frames, theirs)}")
