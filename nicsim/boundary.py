@@ -265,12 +265,15 @@ class ParserRow(Structure):
 
 @dataclass(frozen=True, slots=True)
 class CardControl(Structure):
-    """NICSIM_CARD_CONTROL: what the card may work on; all zero is off (N-CP6-6, N-CAP-12)."""
+    """NICSIM_CARD_CONTROL: what the card may work on; all zero is off (N-CP6-6, N-CAP-12).
 
-    encapsulations: ULONG
-    """NDIS_ENCAPSULATION_* bits (N-CP6-4)."""
-    ipv4_options: UCHAR
-    ipv6_extension_headers: UCHAR
+    The encapsulations are NDIS_ENCAPSULATION_* bits (N-CP6-4), one word a family.
+    """
+
+    ipv4_encapsulations: ULONG = 0
+    ipv6_encapsulations: ULONG = 0
+    ipv4_options: UCHAR = 0
+    ipv6_extension_headers: UCHAR = 0
 
 
 @dataclass(slots=True)  # see Indication

@@ -9,6 +9,7 @@
         TrailerError       its ICV is good, but its padding or trailer is not
       SealError            a caller asked to seal what no ESP packet can hold
       RequestRefused       an OID request that the driver turns down, with its status and its reason
+      OffloadProtocolError a miniport answered a request in a way that NDIS does not allow
       InputError           something a person gave us: a file, an option, an address
         CaptureError       a capture file that cannot be read at all
 
@@ -49,7 +50,7 @@ class TrailerError(EspError):
 
 
 class SealError(NicsimError, ValueError):
-    """A caller asked to seal what no ESP packet can hold: a wrong IV length, or a plaintext that is not whole blocks."""
+    """A caller asked to seal what no ESP packet can hold: a wrong IV length, a plaintext that is not whole blocks."""
 
 
 class RequestRefused(NicsimError):
@@ -59,6 +60,10 @@ class RequestRefused(NicsimError):
         super().__init__(detail)
         self.status = status
         self.reason = reason
+
+
+class OffloadProtocolError(NicsimError):
+    """A miniport answered a request in a way that NDIS does not allow."""
 
 
 class InputError(NicsimError):

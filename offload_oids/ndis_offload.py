@@ -26,7 +26,7 @@ from offload_oids.layout import (
     size_through,
 )
 from offload_oids.status import NdisStatus
-from offload_oids.task_offload import UdpEspParseFlags
+from offload_oids.task_offload import NdisTaskIpsec, UdpEspParseFlags
 
 TWO_BITS = Annotated[int, Bits(2)]
 FOUR_BITS = Annotated[int, Bits(4)]
@@ -207,6 +207,32 @@ class NdisIpsecOffloadV1(Structure):
     supported: IpsecV1Supported = IpsecV1Supported()
     ipv4_ah: Annotated[IpsecV1Ah, CName("IPv4AH")] = IpsecV1Ah()
     ipv4_esp: Annotated[IpsecV1Esp, CName("IPv4ESP")] = IpsecV1Esp()
+
+
+def ipsec_v1_of_task(task: NdisTaskIpsec, encapsulation: int = 0) -> NdisIpsecOffloadV1:
+    """NDIS_TASK_IPSEC of 5.1 in the words of NDIS 6, whose structure mirrors it (N-CP6-3, A-14)."""
+    esp, ah = task.v4_esp, task.v4_ah
+    return NdisIpsecOffloadV1(
+        supported=IpsecV1Supported(
+            encapsulation=encapsulation,
+            ah_esp_combined=task.supported.ah_esp_combined,
+            transport_tunnel_combined=task.supported.transport_tunnel_combined,
+            ipv4_options=task.supported.v4_options,
+            flags=task.supported.reserved,
+        ),
+        ipv4_ah=IpsecV1Ah(
+            md5=ah.md5, sha_1=ah.sha_1, transport=ah.transport, tunnel=ah.tunnel, send=ah.send, receive=ah.receive
+        ),
+        ipv4_esp=IpsecV1Esp(
+            des=esp.des,
+            triple_des=esp.triple_des,
+            null_esp=esp.null_esp,
+            transport=esp.transport,
+            tunnel=esp.tunnel,
+            send=esp.send,
+            receive=esp.receive,
+        ),
+    )
 
 
 class IpsecOffloadV2UdpEsp(IntFlag):

@@ -116,7 +116,7 @@ def test_every_preset_makes_a_nic_of_the_sizes_it_says(profile: str) -> None:
 @pytest.mark.parametrize("profile", preset_names())
 def test_a_new_nic_works_on_nothing(profile: str) -> None:
     nic = Nic(load_profile(profile), iv_source=CountedIvs())
-    assert nic.card.rows.control == CardControl(0, 0, 0)
+    assert nic.card.rows.control == CardControl()
     assert (nic.card.rows.inbound, nic.card.rows.outbound, nic.card.rows.parser) == ({}, {}, {})
     indication, descriptor = nic.receive(esp_frame(association()))
     assert descriptor.reason == Reason.NOT_ENABLED.number

@@ -69,10 +69,11 @@ def find_ip(walk: Walk) -> Reason | None:
 
 
 def is_enabled(walk: Walk) -> Reason | None:
-    enabled = walk.rows.control.encapsulations
+    control, packet = walk.rows.control, walk.packet
+    enabled = control.ipv4_encapsulations if packet.version == 4 else control.ipv6_encapsulations
     if not enabled:
         return Reason.NOT_ENABLED
-    return None if enabled & walk.packet.encapsulation else Reason.ENCAPSULATION_NOT_ENABLED
+    return None if enabled & packet.encapsulation else Reason.ENCAPSULATION_NOT_ENABLED
 
 
 def is_whole(walk: Walk) -> Reason | None:

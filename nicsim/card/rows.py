@@ -109,7 +109,7 @@ class Rows:
         self.inbound: dict[int, LoadedSa] = {}
         self.outbound: dict[int, LoadedSa] = {}
         self.parser: dict[int, ParserRow] = {}
-        self.control = CardControl(encapsulations=0, ipv4_options=0, ipv6_extension_headers=0)
+        self.control = CardControl()
         self._inbound_by_spi: dict[tuple[int, int], list[LoadedSa]] = {}
         self._parser_by_port: dict[int, list[tuple[int, ParserRow]]] = {}
 

@@ -260,7 +260,7 @@ def checked_row(
     udp: UdpType,
 ) -> SaRow:
     """The row that the request asks for, or the first thing that is wrong with it."""
-    claims = state.capabilities.version1
+    claims = state.version1
     if claims is None:
         raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, f"profile {state.capabilities.name} has no version 1")
     esp = require_one_esp(elements)
@@ -340,7 +340,7 @@ def require_mode(claims: Version1Claims, sa_filter: Filter, udp: UdpType) -> Non
 
 def require_parsing(state: DriverState, udp: UdpType, port: int, portion: Portion) -> None:
     """The parser entry to create must be one the card can parse, on a port that no other type has (A-5, A-33)."""
-    claims = state.capabilities.version1
+    claims = state.version1
     readings = state.capabilities.readings
     if port == 0:
         raise RequestRefused(INVALID, Reason.PORT_NOT_CLAIMED, "DstEncapPort must not be 0")

@@ -140,9 +140,9 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
         association = state.associations.pop(handle)
         done &= yield from clear(state, [(association.table, slot) for slot, _ in association.rows])
 
-    # ANSWER
-    status, reason = (NdisStatus.SUCCESS, None) if done else (NdisStatus.FAILURE, Reason.ROW_CLEAR_FAILED)
-    return OidResult(status, request.buffer, bytes_read=len(request.buffer), reason=reason)
+    # ANSWER: a delete that pended must end with SUCCESS; a row that would not clear is marked (N-DEL-4)
+    reason = None if done else Reason.ROW_CLEAR_FAILED
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer), reason=reason)
 
 
 # --- lists -----------------------------------------------------------------------------------------------------

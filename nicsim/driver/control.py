@@ -131,7 +131,7 @@ class Control:
             self._events.append(operation)
             return RowStatus.DONE
         if isinstance(operation, CardControl):
-            self._card.enable(operation)
+            self._card.enable(CardControl() if self._state.marked else operation)
             return RowStatus.DONE
         if operation.row is None:
             return self._card.clear_row(operation.table, operation.slot)
@@ -152,6 +152,8 @@ class Control:
         if status is RowStatus.DONE:
             self._state.marked.remove(place)
             self._state.slots[place[0]].give_back(place[1])
+            if not self._state.marked:
+                self._card.enable(self._state.control)
 
 
 def _refused(request: OidRequest, status: NdisStatus, reason: Reason, error: Exception, needed: int = 0) -> OidResult:

@@ -44,7 +44,8 @@ class ReferenceDriver:
         """Report what the card can do; a 5.1 miniport is asked by OID instead (N-CP6-1, N-CAP-6)."""
         if self.state.capabilities.ndis is NdisVersion.NDIS_5_1:
             return OffloadAttributes()
-        report = enabling.offload_report(self.state, self.state.capabilities.encapsulations)
+        encapsulations = self.state.capabilities.encapsulations
+        report = enabling.offload_report(self.state, encapsulations, encapsulations)
         return OffloadAttributes(current_configuration=report, hardware_capabilities=report)
 
     def request(self, request: OidRequest) -> OidResult:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import astuple
 
 from nicsim.boundary import CardControl, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities, NdisVersion
+from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims
 from nicsim.driver.handles import OWN_PARSER_ROW, DriverState
 from nicsim.driver.operations import RowOperation, Steps
 from nicsim.errors import RequestRefused
@@ -20,9 +20,7 @@ from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
 from offload_oids.layout import Structure, size_of, size_through
 from offload_oids.ndis_offload import (
-    IpsecV1Ah,
-    IpsecV1Esp,
-    IpsecV1Supported,
+    FamilyEncapsulation,
     NdisEncapsulations,
     NdisIpsecOffloadV1,
     NdisIpsecOffloadV2,
@@ -32,6 +30,7 @@ from offload_oids.ndis_offload import (
     NdisOffloadRevision1,
     NdisOffloadRevision2,
     NdisOffloadSet,
+    ipsec_v1_of_task,
 )
 from offload_oids.task_offload import (
     NDIS_TASK_OFFLOAD_VERSION,
@@ -58,6 +57,11 @@ LINK_BITS: dict[int, int] = {
     NdisEncapsulation.LLC_SNAP_ROUTED_Encapsulation: SNAP,
     NdisEncapsulation.UNSPECIFIED_Encapsulation: RAW_IP,
 }
+
+NOTHING_ENABLED = Version1Claims(
+    des=False, triple_des=False, null_esp=False, md5=False, sha_1=False,
+    transport=False, tunnel=False, send=False, receive=False,
+)  # fmt: skip
 
 # --- NDIS 5.1 --------------------------------------------------------------------------------------------------
 
@@ -90,19 +94,21 @@ def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
 
     # CHECK
     require_header(header, request.abi)
-    if not entries:
-        control = CardControl(0, 0, 0)
-    else:
+    control, enabled = CardControl(), None
+    if entries:
         if state.task_offload_enabled and state.capabilities.readings.second_enabling_set_fails:
             raise RequestRefused(
                 NdisStatus.FAILURE, Reason.ALREADY_ENABLED, "a disabling set must come before another enabling one"
             )
-        control = requested_control(state, header, entries, request.abi)
+        enabled = requested_claims(state, header, entries, request.abi)
+        if enabled.receive:
+            control = CardControl(ipv4_encapsulations=link_bits(state, header), ipv4_options=int(enabled.ipv4_options))
 
     # ACT
     yield control
     state.control = control
     state.task_offload_enabled = bool(entries)
+    state.enabled_version1 = enabled
 
     # ANSWER
     return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer))
@@ -125,18 +131,18 @@ def link_bits(state: DriverState, header: NdisTaskOffloadHeader) -> int:
     return LINK_BITS.get(header.encapsulation_format.encapsulation, 0) & state.capabilities.encapsulations
 
 
-def requested_control(
+def requested_claims(
     state: DriverState, header: NdisTaskOffloadHeader, entries: tuple[NdisTaskOffload, ...], abi: Abi
-) -> CardControl:
-    """The control register that an enabling set asks for; it may ask for no more than the query said (N-CAP-9)."""
-    bits, claimed = link_bits(state, header), task_ipsec(state.capabilities)
-    if not bits or claimed is None:
+) -> Version1Claims:
+    """What an enabling set asks for, task by task; it may ask for no more than the query said (N-CAP-9, N-CAP-11)."""
+    claimed = task_ipsec(state.capabilities)
+    if not link_bits(state, header) or claimed is None:
         raise RequestRefused(
             NdisStatus.NOT_SUPPORTED,
             Reason.ENCAPSULATION_NOT_CLAIMED,
             f"no task is claimed for encapsulation {header.encapsulation_format.encapsulation}",
         )
-    options = 0
+    enabled = NOTHING_ENABLED
     for entry in entries:
         if entry.task != NdisTask.IpSecNdisTask:
             raise RequestRefused(
@@ -153,8 +159,26 @@ def requested_control(
             raise RequestRefused(
                 NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, "NDIS_TASK_IPSEC asks for more than was reported"
             )
-        options = int(bool(asked.supported.v4_options))
-    return CardControl(bits, options, 0)
+        enabled = enabled_claims(asked)
+    return enabled
+
+
+def enabled_claims(task: NdisTaskIpsec) -> Version1Claims:
+    """NDIS_TASK_IPSEC of an enabling set as claims; zero means not enabled (N-CAP-9)."""
+    esp, hashes = task.v4_esp, task.v4_ah
+    return Version1Claims(
+        des=bool(esp.des),
+        triple_des=bool(esp.triple_des),
+        null_esp=bool(esp.null_esp),
+        md5=bool(hashes.md5),
+        sha_1=bool(hashes.sha_1),
+        transport=bool(esp.transport),
+        tunnel=bool(esp.tunnel),
+        send=bool(esp.send),
+        receive=bool(esp.receive),
+        ipv4_options=bool(task.supported.v4_options),
+        udp_esp=task.supported.reserved,
+    )
 
 
 def is_within(asked: NdisTaskIpsec, claimed: NdisTaskIpsec) -> bool:
@@ -219,33 +243,21 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
         raise RequestRefused(
             NdisStatus.INVALID_DATA, Reason.HEADER_WRONG, f"the header must say type 0xA8, revision 1, size {size}"
         )
-    families = (asked.ipv4, asked.ipv6)
-    bits = state.control.encapsulations
-    if any(family.enabled != NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE for family in families):
-        bits = 0
-    # The card has one switch for both families, so what either of them wants on is on.
-    for family in families:
-        if family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_ON:
-            claimed = family.encapsulation_type & state.capabilities.encapsulations
-            bits |= claimed
-            if not claimed:
-                raise RequestRefused(
-                    NdisStatus.INVALID_PARAMETER,
-                    Reason.ENCAPSULATION_NOT_CLAIMED,
-                    f"no offload supports encapsulation 0x{family.encapsulation_type:x}",
-                )
-        elif family.enabled not in (NdisOffloadSet.NDIS_OFFLOAD_SET_OFF, NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE):
-            raise RequestRefused(
-                NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, f"Enabled must be 0, 1 or 2, not {family.enabled}"
-            )
-
-    if bits and needs_own_parser_row(state) and not state.slots[Table.PARSER].free():
+    bits = tuple(
+        encapsulation_bits(state, family, before)
+        for family, before in (
+            (asked.ipv4, state.control.ipv4_encapsulations),
+            (asked.ipv6, state.control.ipv6_encapsulations),
+        )
+    )
+    wants_own_row = any(bits) and needs_own_parser_row(state)
+    if wants_own_row and not state.slots[Table.PARSER].free():
         raise RequestRefused(
             NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, "version 2 needs a parser row, and all are taken"
         )
 
     # ACT
-    if bits and needs_own_parser_row(state):
+    if wants_own_row:
         slot = state.slots[Table.PARSER].take()
         if not (yield RowOperation(Table.PARSER, slot, OWN_PARSER_ROW)):
             state.slots[Table.PARSER].give_back(slot)
@@ -253,10 +265,10 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
                 NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused parser row {slot} for version 2"
             )
         state.own_parser_row = slot
-    control = control_for(state.capabilities, bits)
+    control = control_for(state.capabilities, *bits)
     yield control
     state.control = control
-    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, bits))
+    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, *bits))
 
     # ANSWER
     return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=size)
@@ -268,19 +280,38 @@ def needs_own_parser_row(state: DriverState) -> bool:
     return claims is not None and bool(claims.udp_esp) and state.own_parser_row is None
 
 
-def control_for(capabilities: Capabilities, bits: int) -> CardControl:
+def encapsulation_bits(state: DriverState, family: FamilyEncapsulation, before: int) -> int:
+    """The encapsulations that are on for one address family after this set (N-CP6-5)."""
+    if family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_NO_CHANGE:
+        return before
+    if family.enabled == NdisOffloadSet.NDIS_OFFLOAD_SET_OFF:
+        return 0
+    if family.enabled != NdisOffloadSet.NDIS_OFFLOAD_SET_ON:
+        raise RequestRefused(
+            NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, f"Enabled must be 0, 1 or 2, not {family.enabled}"
+        )
+    if not family.encapsulation_type & state.capabilities.encapsulations:
+        raise RequestRefused(
+            NdisStatus.INVALID_PARAMETER,
+            Reason.ENCAPSULATION_NOT_CLAIMED,
+            f"no offload supports encapsulation 0x{family.encapsulation_type:x}",
+        )
+    return family.encapsulation_type & state.capabilities.encapsulations
+
+
+def control_for(capabilities: Capabilities, ipv4: int, ipv6: int) -> CardControl:
     """The control register for these encapsulation bits; with none, the card is off."""
-    if not bits:
-        return CardControl(0, 0, 0)
     version1, version2 = capabilities.version1, capabilities.version2
     options = bool(version1 and version1.ipv4_options) or bool(version2 and version2.ip_options)
-    return CardControl(bits, int(options), int(bool(version2 and version2.extension_headers)))
+    extension_headers = bool(version2 and version2.extension_headers)
+    return CardControl(ipv4, ipv6, int(bool(ipv4) and options), int(bool(ipv6) and extension_headers))
 
 
-def offload_report(state: DriverState, encapsulations: int) -> bytes:
-    """NDIS_OFFLOAD of the NDIS version, every offload type for these encapsulations (N-CP6-1 to N-CP6-4)."""
-    v1 = ipsec_v1_report(state.capabilities, encapsulations)
-    v2 = ipsec_v2_report(state.capabilities, encapsulations)
+def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
+    """NDIS_OFFLOAD of the NDIS version, with the encapsulations of each family (N-CP6-1 to N-CP6-4)."""
+    task = task_ipsec(state.capabilities)
+    v1 = ipsec_v1_of_task(task, ipv4) if task else NdisIpsecOffloadV1()
+    v2 = ipsec_v2_report(state.capabilities, ipv4 | ipv6)
     report: Structure
     if state.capabilities.version2 is None:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))
@@ -289,29 +320,6 @@ def offload_report(state: DriverState, encapsulations: int) -> bytes:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 2, size_of(NdisOffloadRevision2, state.abi))
         report = NdisOffloadRevision2(header=header, ipsec_v1=v1, ipsec_v2=v2)
     return report.pack(state.abi)
-
-
-def ipsec_v1_report(capabilities: Capabilities, encapsulations: int) -> NdisIpsecOffloadV1:
-    """The claims in the words of NDIS 6.0 (N-CP6-3)."""
-    task = task_ipsec(capabilities)
-    if task is None:
-        return NdisIpsecOffloadV1()
-    esp = task.v4_esp
-    return NdisIpsecOffloadV1(
-        supported=IpsecV1Supported(
-            encapsulation=encapsulations, ipv4_options=task.supported.v4_options, flags=task.supported.reserved
-        ),
-        ipv4_ah=IpsecV1Ah(md5=task.v4_ah.md5, sha_1=task.v4_ah.sha_1),
-        ipv4_esp=IpsecV1Esp(
-            des=esp.des,
-            triple_des=esp.triple_des,
-            null_esp=esp.null_esp,
-            transport=esp.transport,
-            tunnel=esp.tunnel,
-            send=esp.send,
-            receive=esp.receive,
-        ),
-    )
 
 
 def ipsec_v2_report(capabilities: Capabilities, encapsulations: int) -> NdisIpsecOffloadV2:

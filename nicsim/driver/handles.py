@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
-from nicsim.capabilities import Capabilities
+from nicsim.capabilities import Capabilities, Version1Claims
 from offload_oids import Abi
 
 VERSION_1_PARSER_SET = 1
@@ -79,7 +79,10 @@ class DriverState:
     parser_entries: dict[int, ParserEntry] = field(default_factory=dict)
     own_parser_row: int | None = None
     """The slot of version 2's row for port 4500, once it is there."""
-    control: CardControl = field(default_factory=lambda: CardControl(0, 0, 0))
+    control: CardControl = field(default_factory=CardControl)
+    """What the host has enabled. The card is off all the same while a row is marked."""
+    enabled_version1: Version1Claims | None = None
+    """What of version 1 an enabling set of OID_TCP_TASK_OFFLOAD asked for (N-CAP-11); None: whatever is claimed."""
     task_offload_enabled: bool = False
     """An enabling set of OID_TCP_TASK_OFFLOAD came and no disabling one since (A-13)."""
     marked: list[tuple[Table, int]] = field(default_factory=list)
@@ -93,6 +96,11 @@ class DriverState:
             Table.OUTBOUND: Slots(claims.outbound_rows),
             Table.PARSER: Slots(claims.parser_rows),
         }
+
+    @property
+    def version1(self) -> Version1Claims | None:
+        """The version 1 claims in force: what is enabled of them, where an enabling set said so."""
+        return self.enabled_version1 or self.capabilities.version1
 
     def new_handle(self) -> int:
         """A handle that names nothing yet; it fits the host's pointer and is not reused while alive."""
@@ -112,8 +120,9 @@ class DriverState:
 
     def other_type_on(self, udp_type: UdpType, port: int) -> bool:
         """Whether a row of another type already parses this port (A-33)."""
-        if self.own_parser_row is not None and port == OWN_PARSER_ROW.port and udp_type != OWN_PARSER_ROW.udp_type:
-            return True
+        version2 = self.capabilities.version2
+        if version2 and version2.udp_esp and port == OWN_PARSER_ROW.port and udp_type != OWN_PARSER_ROW.udp_type:
+            return True  # spoken for, enabled or not (A-34)
         return any(entry.port == port and entry.udp_type != udp_type for entry in self.parser_entries.values())
 
 

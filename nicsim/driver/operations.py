@@ -35,7 +35,11 @@ def program(state: DriverState, writes: list[RowOperation]) -> Generator[Operati
 
 
 def clear(state: DriverState, rows: list[tuple[Table, int]]) -> Generator[Operation, bool | None, bool]:
-    """Clear rows and free their slots; a row that fails is marked for deletion and tried again (N-DEL-4)."""
+    """Clear rows and free their slots; a row that fails is marked for deletion and tried again.
+
+    A marked row must not be used for incoming packets (N-DEL-4), and a card that does not forget a row would use it:
+    so the card is off until the row is gone, and every packet goes up unprocessed.
+    """
     all_done = True
     for table, slot in rows:
         if (yield RowOperation(table, slot)):
@@ -43,4 +47,5 @@ def clear(state: DriverState, rows: list[tuple[Table, int]]) -> Generator[Operat
         else:
             state.marked.append((table, slot))
             all_done = False
+            yield CardControl()
     return all_done

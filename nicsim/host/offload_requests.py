@@ -42,15 +42,10 @@ from offload_oids.ndis_offload import (
     IpsecOffloadV2Authentication,
     IpsecOffloadV2Encryption,
     IpsecOffloadV2UdpEsp,
-    IpsecV1Ah,
-    IpsecV1Esp,
-    IpsecV1Supported,
-    NdisIpsecOffloadV1,
     NdisObjectHeader,
     NdisObjectType,
 )
 from offload_oids.task_offload import (
-    NdisTaskIpsec,
     UdpEspParseFlags,
 )
 
@@ -102,24 +97,6 @@ PARSE_FLAGS = {
         F.IPSEC_TUN_UDPESP_ENCAPTYPE_IKE | F.IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_IKE,
 }
 # fmt: on
-
-
-def as_version_1_report(task: NdisTaskIpsec) -> NdisIpsecOffloadV1:
-    """NDIS_TASK_IPSEC of 5.1 in the words of 6.0, so that one set of decisions reads both (N-CP6-3, A-14)."""
-    esp = task.v4_esp
-    return NdisIpsecOffloadV1(
-        supported=IpsecV1Supported(ipv4_options=task.supported.v4_options, flags=task.supported.reserved),
-        ipv4_ah=IpsecV1Ah(md5=task.v4_ah.md5, sha_1=task.v4_ah.sha_1),
-        ipv4_esp=IpsecV1Esp(
-            des=esp.des,
-            triple_des=esp.triple_des,
-            null_esp=esp.null_esp,
-            transport=esp.transport,
-            tunnel=esp.tunnel,
-            send=esp.send,
-            receive=esp.receive,
-        ),
-    )
 
 
 def security_association(sa: SecurityAssociation) -> OffloadSecurityAssociation:

@@ -15,7 +15,7 @@ from enum import Enum
 
 from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, RequestKind, UdpType
 from nicsim.capabilities import NdisVersion
-from nicsim.errors import NicsimError
+from nicsim.errors import OffloadProtocolError
 from nicsim.host.offload_requests import (
     VERSION_1_CIPHERS,
     VERSION_1_HASHES,
@@ -23,7 +23,6 @@ from nicsim.host.offload_requests import (
     add_sa_buffer,
     add_udpesp_sa_buffer,
     add_v2_buffer,
-    as_version_1_report,
     default_header,
     version_1_subtypes,
     version_2_cipher,
@@ -56,6 +55,7 @@ from offload_oids.ndis_offload import (
     NdisOffloadRevision1,
     NdisOffloadRevision2,
     NdisOffloadSet,
+    ipsec_v1_of_task,
 )
 from offload_oids.packet_info import (
     IpsecV1Transmit,
@@ -119,10 +119,6 @@ class InSoftware:
     status: NdisStatus | None = None
 
 
-class OffloadProtocolError(NicsimError):
-    """A miniport answered a request in a way that NDIS does not allow."""
-
-
 @dataclass(slots=True)
 class Offloader:
     """The offload decisions for one NIC. `enable` comes first; nothing is offloaded without it."""
@@ -134,6 +130,7 @@ class Offloader:
     version1: NdisIpsecOffloadV1 = field(default_factory=NdisIpsecOffloadV1)
     version2: NdisIpsecOffloadV2 = field(default_factory=NdisIpsecOffloadV2)
     version2_offloaded: int = 0
+    last_request_id: int = 0
     inbound_spis: set[tuple[int, bytes]] = field(default_factory=set)
     """SPI and destination of every offloaded inbound association: they must be unique (N-SA-20)."""
     not_enabled_detail: str = ""
@@ -173,7 +170,7 @@ class Offloader:
         self.enabled = result.status == NdisStatus.SUCCESS
         self.not_enabled_detail = "" if self.enabled else f"the enabling set ended with {result.status.name}"
         task = NdisTaskIpsec.unpack(tasks[0].task_buffer, self.binding.abi)
-        self.version1 = as_version_1_report(task)
+        self.version1 = ipsec_v1_of_task(task)
 
     def _enable_6(self, medium: LinkMedium) -> None:
         """Read NDIS_OFFLOAD, then set OID_OFFLOAD_ENCAPSULATION for every framing it names on this link."""
@@ -352,7 +349,8 @@ class Offloader:
 
     def _request(self, kind: RequestKind, oid: Oid, buffer: bytes) -> OidResult:
         """One request, waited for: a pending one is polled for its completion, which may take one poll a row."""
-        request = OidRequest(kind, oid, buffer, self.binding.abi)
+        self.last_request_id += 1
+        request = OidRequest(kind, oid, buffer, self.binding.abi, request_id=self.last_request_id)
         result = self.binding.request(request)
         if result.status != NdisStatus.PENDING:
             return result

@@ -38,9 +38,14 @@ class SecurityAssociation:
     inner_dst: str = ""
     window: ReplayWindow = field(default_factory=lambda: ReplayWindow(DEFAULT_REPLAY_WINDOW))
     transform: Transform = field(init=False)
+    # Kept here because every packet needs them.
+    iv_length: int = field(init=False)
+    icv_length: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.transform = Transform(self.keys)
+        self.iv_length = self.keys.encryption.iv_length
+        self.icv_length = self.keys.icv_length
 
     def __repr__(self) -> str:
         return f"SecurityAssociation(spi=0x{self.spi:08x}, inbound={self.inbound}, {self.keys!r})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from nicsim.capabilities import NdisVersion
-from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, TrailerError
+from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, OffloadProtocolError, TrailerError
 from nicsim.host.replay_window import ReplayVerdict
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.ipsec.esp import NEXT_HEADER_NONE, Mode, strip_trailer, trim_tfc
@@ -30,6 +30,14 @@ class HostVerdict(Enum):
     ICV_BAD = "icv-bad"
     MALFORMED = "malformed"
     NO_SA = "no-sa"
+
+
+# What the NIC says for certain. Any other failure leaves the question open, and the host tries in software.
+NIC_VERDICTS = {
+    CryptoStatus.CRYPTO_TRANSPORT_ESP_AUTH_FAILED: HostVerdict.ICV_BAD,
+    CryptoStatus.CRYPTO_TUNNEL_ESP_AUTH_FAILED: HostVerdict.ICV_BAD,
+    CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX: HostVerdict.MALFORMED,
+}
 
 
 class OpenedBy(Enum):
@@ -67,10 +75,15 @@ class ReceiveWords:
         self._known: dict[bytes, ReceiveWord] = {}
 
     def read(self, ipsec: bytes) -> ReceiveWord:
-        """The word of one received frame."""
+        """The word of one received frame. Raises OffloadProtocolError for what no miniport may write."""
         word = self._known.get(ipsec)
         if word is None:
-            word = self._known[ipsec] = self._unpack(ipsec)
+            try:
+                word = self._known[ipsec] = self._unpack(ipsec)
+            except ValueError as error:  # a status beyond the list, or a word too short for this pointer width
+                raise OffloadProtocolError(
+                    f"the driver indicated the word {ipsec.hex() or '(none)'}: {error}"
+                ) from None
         return word
 
     def _unpack(self, ipsec: bytes) -> ReceiveWord:
@@ -99,24 +112,20 @@ def receive(
     What the NIC says counts only for an association that is offloaded; it cannot be about any other.
     """
     if word.crypto_done and offloaded:
-        if word.crypto_status is CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX:
-            return Judgement(HostVerdict.MALFORMED)
-        if word.crypto_status is not CryptoStatus.CRYPTO_SUCCESS:
-            return Judgement(HostVerdict.ICV_BAD)
-        keys = sa.keys
-        plaintext = frame[esp + ESP_HEADER_LENGTH + keys.encryption.iv_length : end - keys.icv_length]
-        if len(plaintext) < TRAILER_LENGTH:  # a driver under test may claim success for anything
-            return Judgement(HostVerdict.MALFORMED)
-        opened_by = OpenedBy.NIC
-    else:
-        try:
-            plaintext = sa.open(frame, esp, end)
-        except IntegrityError:
-            return Judgement(HostVerdict.ICV_BAD)
-        except EspSyntaxError:
-            return Judgement(HostVerdict.MALFORMED)
-        opened_by = OpenedBy.HOST
-    return judge_opened(sa, frame, esp, plaintext, opened_by)
+        if word.crypto_status in NIC_VERDICTS:
+            return Judgement(NIC_VERDICTS[word.crypto_status])
+        if word.crypto_status is CryptoStatus.CRYPTO_SUCCESS:
+            plaintext = frame[esp + ESP_HEADER_LENGTH + sa.iv_length : end - sa.icv_length]
+            if len(plaintext) < TRAILER_LENGTH:  # a driver under test may claim success for anything
+                return Judgement(HostVerdict.MALFORMED)
+            return judge_opened(sa, frame, esp, plaintext, OpenedBy.NIC)
+    try:
+        plaintext = sa.open(frame, esp, end)
+    except IntegrityError:
+        return Judgement(HostVerdict.ICV_BAD)
+    except EspSyntaxError:
+        return Judgement(HostVerdict.MALFORMED)
+    return judge_opened(sa, frame, esp, plaintext, OpenedBy.HOST)
 
 
 def judge_opened(sa: SecurityAssociation, frame: bytes, esp: int, plaintext: bytes, opened_by: OpenedBy) -> Judgement:

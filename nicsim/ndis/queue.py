@@ -22,6 +22,14 @@ from nicsim.boundary import (
     StatusIndication,
 )
 from offload_oids import Abi, NdisStatus, Oid
+from offload_oids.layout import size_through
+from offload_oids.ndis_offload import (
+    FamilyEncapsulation,
+    NdisObjectHeader,
+    NdisObjectType,
+    NdisOffloadEncapsulation,
+    NdisOffloadSet,
+)
 
 DIRECT_OIDS = frozenset(
     {
@@ -44,6 +52,7 @@ class Ndis:
         if attributes.current_configuration:
             self._answers[Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG] = attributes.current_configuration
             self._answers[Oid.OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES] = attributes.hardware_capabilities
+            self._answers[Oid.OID_OFFLOAD_ENCAPSULATION] = nothing_enabled(abi)
         self._outstanding: OidRequest | None = None
         self._held: deque[OidRequest] = deque()
         self._events: list[OidCompletion | StatusIndication] = []
@@ -110,3 +119,11 @@ class Ndis:
             answer = self._pass_down(following)
             if answer.status != NdisStatus.PENDING:
                 self._events.append(OidCompletion(following.request_id, answer))
+
+
+def nothing_enabled(abi: Abi) -> bytes:
+    """What NDIS answers to a query of OID_OFFLOAD_ENCAPSULATION before the first set: off for both families."""
+    size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", abi)
+    header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size)
+    off = FamilyEncapsulation(NdisOffloadSet.NDIS_OFFLOAD_SET_OFF)
+    return NdisOffloadEncapsulation(header, off, off).pack(abi)

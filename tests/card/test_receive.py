@@ -494,7 +494,7 @@ def row_of(sa: SecurityAssociation, **changes: object) -> SaRow:
 def bare_host(*rows: SaRow, parsers: tuple[ParserRow, ...] = ()) -> Host:
     """A NIC whose card has exactly these rows, with everything enabled."""
     host = idle_nic()
-    host.nic.card.enable(CardControl(0xFF, 1, 1))
+    host.nic.card.enable(CardControl(0xFF, 0xFF, 1, 1))
     for slot, row in enumerate(rows):
         host.nic.card.write_row(Table.INBOUND, slot, row)
     for slot, parser in enumerate(parsers):

@@ -22,7 +22,7 @@ def row(spi: int = 0x1001) -> SaRow:
 
 def new_card() -> SimulatedCard:
     card = SimulatedCard(inbound_rows=3, outbound_rows=2, parser_rows=2, iv_source=CountedIvs())
-    card.enable(CardControl(0xFF, 1, 1))
+    card.enable(CardControl(0xFF, 0xFF, 1, 1))
     return card
 
 

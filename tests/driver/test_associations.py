@@ -23,6 +23,7 @@ from tests.driver.builders import (
     KEY_MD5,
     KEY_SHA1,
     MD5,
+    ON,
     OTHER_HOST,
     OTHER_TYPE,
     OUTBOUND,
@@ -486,9 +487,10 @@ def test_a_key_length_beyond_the_buffer_is_invalid_length(oid, add, abi: Abi, ke
 @pytest.mark.rule("A-5", "N-PE-2")
 def test_an_unusual_entry_needs_the_ike_flags_and_a_reading_that_allows_it(port: int, kind: int) -> None:
     add = udpesp(port=port, kind=kind)
-    assert bench().add_udpesp(add).status == NdisStatus.SUCCESS
-    without_flags = capabilities(version1={"udp_esp": 0x30})
-    never = capabilities(readings=Readings(other_ports_need_ike_flags=False))
+    alone = {"version2": {"udp_esp": 0}}  # else version 2 has spoken for port 4500
+    assert bench(capabilities(**alone)).add_udpesp(add).status == NdisStatus.SUCCESS
+    without_flags = capabilities(version1={"udp_esp": 0x30}, **alone)
+    never = capabilities(readings=Readings(other_ports_need_ike_flags=False), **alone)
     for claims in (without_flags, never):
         nic = bench(claims)
         before = nic.snapshot()
@@ -743,6 +745,30 @@ def test_a_row_that_would_not_clear_is_marked_retried_and_its_slot_not_given_out
     assert nic.driver.state.marked == []
     assert slot in nic.free(Table.INBOUND)
     assert nic.rows[Table.PARSER] == {}
+
+
+@pytest.mark.rule("N-DEL-4")
+def test_a_marked_association_is_not_used_for_incoming_packets() -> None:
+    """A card that does not forget a row is off until it does; what is enabled meanwhile waits too."""
+    nic = bench().enable()
+    handle = nic.added(sa())
+    other = nic.added(sa(sec_assoc=(esp_element(9),)))
+    nic.card.fail_clears = {0, 1}
+    assert nic.delete_sa(handle).status == NdisStatus.FAILURE
+    assert nic.receive(native_frame()) is Reason.NOT_ENABLED
+    nic.encapsulate(ON)  # the second try fails too
+    assert nic.receive(native_frame()) is Reason.NOT_ENABLED
+    assert nic.delete_sa(other).status == NdisStatus.SUCCESS  # the third has worked
+    assert nic.driver.state.marked == []
+    assert nic.receive(native_frame()) is Reason.SA_NOT_OFFLOADED
+
+
+@pytest.mark.rule("A-33", "A-34")
+def test_version_2_speaks_for_port_4500_before_it_is_enabled() -> None:
+    nic = bench()
+    nic.refuses(nic.add_udpesp(udpesp(kind=IKE_TYPE)), INVALID, Reason.PORT_HAS_OTHER_TYPE)
+    nic.encapsulate(ON)
+    assert len({row.udp_type for row in nic.rows[Table.PARSER].values()}) == 1
 
 
 @pytest.mark.rule("N-DEL-4")

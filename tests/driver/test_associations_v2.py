@@ -21,6 +21,7 @@ from tests.driver.builders import (
     KEY_MD5,
     KEY_SHA1,
     KEY_SHA256,
+    ON,
     OTHER_HOST,
     PEER6,
     SALT,
@@ -165,6 +166,7 @@ def test_only_the_destination_is_compared_and_zero_is_any() -> None:
 @pytest.mark.rule("N-V2-8", "A-32")
 def test_the_ipv6_flag_selects_the_other_arm_of_the_endpoints() -> None:
     nic = bench().enable()
+    nic.encapsulate(ON, ON)
     nic.added_v2(v2(ipv6=True))
     assert (nic.row().family, nic.row().destination_address) == (6, HERE6)
     assert nic.receive(ipv6(17, udp(sealed(AES128)))) is Reason.OPENED

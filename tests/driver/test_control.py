@@ -119,12 +119,12 @@ def test_room_is_counted_when_a_request_runs_not_when_it_comes() -> None:
 def test_a_pending_enabling_indicates_when_it_is_done() -> None:
     nic = bench(card=SlowCard)
     assert nic.encapsulate(ON).status == PENDING
-    assert nic.card.card.rows.control.encapsulations == 0
+    assert nic.card.card.rows.control.ipv4_encapsulations == 0
     indication, done = nic.driver.poll()
     assert isinstance(indication, StatusIndication)
     assert isinstance(done, OidCompletion)
     assert (done.request_id, done.result.status) == (nic.ids, SUCCESS)
-    assert nic.card.card.rows.control.encapsulations == 0x2
+    assert nic.card.card.rows.control.ipv4_encapsulations == 0x2
 
 
 # --- what will not clear --------------------------------------------------------------------------------------------
@@ -266,3 +266,16 @@ def test_the_receive_words_say_what_the_card_did() -> None:
     assert header[:3] == bytes([17, padding, 1])
     assert words(nic, bytes(bad))[1] == words(nic, other)[1] == b""
     assert words(old, good)[1] == b""
+
+
+@pytest.mark.rule("N-V2-12")
+def test_a_pended_version_2_delete_ends_with_success_whatever_the_card_says() -> None:
+    nic = bench(card=SlowCard)
+    nic.add_v2(v2())
+    nic.completions()
+    (handle,) = nic.driver.state.associations
+    nic.card.fail_clears = {0}
+    assert nic.delete_v2(handle).status == PENDING
+    (done,) = nic.completions()
+    assert (done.result.status, done.result.reason) == (NdisStatus.SUCCESS, Reason.ROW_CLEAR_FAILED)
+    assert len(nic.driver.state.marked) == 1

@@ -116,10 +116,10 @@ def test_an_enabling_set_starts_the_card_and_a_disabling_set_stops_it_and_the_as
     result = nic.set(TASK, ENABLE)
     assert (result.status, result.bytes_read) == (NdisStatus.SUCCESS, len(ENABLE))
     # Ethernet and tagged Ethernet, which 5.1 does not tell apart.
-    assert nic.card.card.rows.control == nic.driver.state.control == CardControl(0x2 | 0x4, 0, 0)
+    assert nic.card.card.rows.control == nic.driver.state.control == CardControl(ipv4_encapsulations=0x2 | 0x4)
     assert nic.receive(native_frame()) is Reason.OPENED
     assert nic.set(TASK, DISABLE).status == NdisStatus.SUCCESS
-    assert nic.card.card.rows.control == CardControl(0, 0, 0)
+    assert nic.card.card.rows.control == CardControl()
     assert nic.receive(native_frame()) is Reason.NOT_ENABLED
     assert len(nic.driver.state.associations) == 1
     nic.set(TASK, ENABLE)
@@ -140,11 +140,11 @@ def test_a_second_enabling_set_fails_or_replaces_by_the_reading(strict: bool) ->
         assert nic.snapshot() == before
     else:
         assert result.status == NdisStatus.SUCCESS
-        assert nic.card.card.rows.control.encapsulations == 0x1
+        assert nic.card.card.rows.control.ipv4_encapsulations == 0x1
     # A disabling set is taken in either case, twice as well, and after it an enabling one.
     for buffer in (DISABLE, DISABLE, raw):
         assert nic.set(TASK, buffer).status == NdisStatus.SUCCESS
-    assert nic.card.card.rows.control.encapsulations == 0x1
+    assert nic.card.card.rows.control.ipv4_encapsulations == 0x1
 
 
 MORE_THAN_CLAIMED = [
@@ -311,11 +311,35 @@ def test_no_change_leaves_the_card_as_it_was(first: FamilyEncapsulation) -> None
 
 
 @pytest.mark.rule("N-CP6-5")
-def test_on_for_one_family_is_on_whichever_family_is_off() -> None:
-    for families in ((ON, OFF), (OFF, ON)):
+def test_each_family_has_its_own_switch() -> None:
+    for families, ipv4, ipv6 in (((ON, OFF), 0x2, 0), ((OFF, ON), 0, 0x2), ((ON, ON), 0x2, 0x2)):
         nic = bench()
         nic.encapsulate(*families)
-        assert nic.card.card.rows.control.encapsulations == 0x2
+        control = nic.card.card.rows.control
+        assert (control.ipv4_encapsulations, control.ipv6_encapsulations) == (ipv4, ipv6)
+    nic.encapsulate(OFF)  # from both on
+    control = nic.card.card.rows.control
+    assert (control.ipv4_encapsulations, control.ipv6_encapsulations) == (0, 0x2)
+
+
+@pytest.mark.rule("N-CAP-9", "N-CAP-11")
+def test_a_set_that_enables_nothing_of_its_task_enables_nothing() -> None:
+    nic = xp()
+    nic.added(sa())
+    assert nic.set(TASK, header(first=28) + entry(bytes(24))).status == NdisStatus.SUCCESS
+    assert nic.receive(native_frame()) is Reason.NOT_ENABLED
+    nic.refuses(nic.add_sa(sa()), NdisStatus.NOT_SUPPORTED, Reason.MODE_NOT_CLAIMED)
+
+
+@pytest.mark.rule("N-CAP-9", "N-CAP-11")
+def test_what_an_enabling_set_leaves_out_is_refused_until_it_is_enabled() -> None:
+    nic = xp()
+    without_3des = task_ipsec(0x03, 0xFD & ~0x4, 0, 0x33)
+    assert nic.set(TASK, header(first=28) + entry(without_3des)).status == NdisStatus.SUCCESS
+    nic.refuses(nic.add_sa(sa()), NdisStatus.NOT_SUPPORTED, Reason.ALGORITHM_NOT_CLAIMED)
+    nic.set(TASK, DISABLE)
+    nic.set(TASK, ENABLE)
+    assert nic.add_sa(sa()).status == NdisStatus.SUCCESS
 
 
 @pytest.mark.parametrize("kind", [0, 0x8, 0x10, 0x80000000])

@@ -3,6 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from nicsim.boundary import UdpType
+from nicsim.capabilities import NdisVersion
+from nicsim.errors import OffloadProtocolError
 from nicsim.host import transport
 from nicsim.host.replay_window import ReplayWindow
 from nicsim.host.software_ipsec import SecurityAssociation
@@ -126,7 +128,6 @@ def test_too_short_for_the_fields_of_esp_is_malformed(way: Way, opened_by: Opene
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        (CryptoStatus.CRYPTO_GENERIC_ERROR, HostVerdict.ICV_BAD),
         (CryptoStatus.CRYPTO_TRANSPORT_ESP_AUTH_FAILED, HostVerdict.ICV_BAD),
         (CryptoStatus.CRYPTO_TUNNEL_ESP_AUTH_FAILED, HostVerdict.ICV_BAD),
         (CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX, HostVerdict.MALFORMED),
@@ -138,6 +139,32 @@ def test_a_failure_that_the_nic_reports_is_final(status: CryptoStatus, verdict: 
     judgement = transport.receive(sa, failed(status), frame, ESP_AT, len(frame), offloaded=True)
     assert judgement == Judgement(verdict)
     assert sa.window.top == 0
+
+
+@pytest.mark.rule("N-RX-14", "N-RX-15")
+@pytest.mark.parametrize("status", [CryptoStatus.CRYPTO_GENERIC_ERROR, CryptoStatus.CRYPTO_INVALID_PROTOCOL])
+def test_a_failure_that_says_nothing_of_the_packet_leaves_it_to_the_host(status: CryptoStatus) -> None:
+    sa = association(0x1001)
+    frame = esp_frame(sa)
+    judgement = transport.receive(sa, failed(status), frame, ESP_AT, len(frame), offloaded=True)
+    assert (judgement.verdict, judgement.opened_by) == (HostVerdict.ACCEPTED, OpenedBy.HOST)
+
+
+def test_what_the_nic_says_of_an_association_it_does_not_have_counts_for_nothing() -> None:
+    sa = association(0x1001)
+    frame = esp_frame(sa)
+    said = failed(CryptoStatus.CRYPTO_TUNNEL_ESP_AUTH_FAILED)
+    judgement = transport.receive(sa, said, frame, ESP_AT, len(frame), offloaded=False)
+    assert (judgement.verdict, judgement.opened_by) == (HostVerdict.ACCEPTED, OpenedBy.HOST)
+
+
+@pytest.mark.parametrize("word", [b"", b"\x02", bytes.fromhex("0200ff00") + bytes(12)])
+@pytest.mark.parametrize("ndis", list(NdisVersion))
+def test_a_word_that_no_miniport_may_write_is_one_clear_error(word: bytes, ndis: NdisVersion) -> None:
+    if ndis is NdisVersion.NDIS_5_1 and len(word) > 4:
+        word = bytes(4) + b"\x08" + bytes(11)  # there the status has a member of its own
+    with pytest.raises(OffloadProtocolError, match="the driver indicated the word"):
+        ReceiveWords(ndis, Abi.X64).read(word)
 
 
 @pytest.mark.parametrize("length", range(8, 30))
