@@ -50,6 +50,13 @@ class BookedSa:
     host: SecurityAssociation | None = None
     """None until its first packet, and while the mode is still to be learned."""
     offload: Offloaded | InSoftware | None = None
+    transmit_word: bytes = b""
+    """The out-of-band word with which its packets are sent."""
+
+    def count_failure(self) -> None:
+        """A packet that nobody could open."""
+        self.summary.packets += 1
+        self.summary.failed += 1
 
     @property
     def handle(self) -> int:
@@ -155,6 +162,7 @@ class SaBook:
         host.window.top = file.sequence_high << 32
         booked.host = host
         booked.offload = self._offloader.add(host)
+        booked.transmit_word = self._offloader.transmit_word(booked.handle)
         describe(booked)
 
 

@@ -25,7 +25,7 @@ from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.replay.book import BookedSa, EspPacket, SaBook
 from nicsim.replay.results import Direction, FrameResult, Kind, ParserEntrySummary, ReplaySummary, SaSummary
 from nicsim.replay.sas import FileSa
-from nicsim.replay.sight import Observer, packet_of_cut_frame
+from nicsim.replay.sight import Observer, padded_frame
 from nicsim.wire.esp import ESP_HEADER_LENGTH, spi_and_sequence
 from nicsim.wire.packet import LinkType, Packet, link_type_name, parse_frame
 from nicsim.wire.pcap import Frame
@@ -34,6 +34,8 @@ from offload_oids import Abi, CryptoStatus
 
 NOT_PROCESSED = transport.ReceiveWord(False, False, False, CryptoStatus.CRYPTO_SUCCESS)
 FAILED_VERDICTS = (transport.HostVerdict.ICV_BAD, transport.HostVerdict.MALFORMED)
+ENOUGH_TO_TELL = 24
+"""Bytes behind the IP header from which a frame's kind can be told: UDP header, marker, SPI and sequence number."""
 
 
 class CapturedIvs:
@@ -139,13 +141,27 @@ class Player:
     def _unparsable(self, frame: Frame) -> FrameResult:
         """A frame whose headers cannot be read: damaged, or captured only in part."""
         if len(frame.data) < frame.original_length:
-            packet = packet_of_cut_frame(frame.data, frame.original_length, self._link_type)
-            direction = self._observer.direction(packet) if packet else Direction.OTHER
-            return FrameResult(frame.number, frame.time, direction, Kind.OTHER, Reason.NOT_CAPTURED_WHOLE)
+            return self._cut(frame)
         direction = self._observer.direction_of_malformed(frame.data, self._link_type)
         result = FrameResult(frame.number, frame.time, direction, Kind.OTHER, Reason.MALFORMED)
         if direction is Direction.RX:
             self._through_nic(frame.data, result)
+        return result
+
+    def _cut(self, frame: Frame) -> FrameResult:
+        """A frame that the capture holds only in part: what it is can be told, what the NIC did cannot."""
+        result = FrameResult(frame.number, frame.time, Direction.OTHER, Kind.OTHER, Reason.NOT_CAPTURED_WHOLE)
+        padded = padded_frame(frame)
+        try:
+            packet = parse_frame(padded, self._link_type)
+        except Malformed:
+            return result
+        result.direction = self._observer.direction(packet)
+        if len(frame.data) < packet.payload + ENOUGH_TO_TELL:
+            return result
+        result.kind, esp = self._observer.look(padded, packet, inbound=result.direction is Direction.RX)
+        if esp is not None:
+            result.spi, result.seq = spi_and_sequence(frame.data, esp.start)
         return result
 
     def _through_nic(self, data: bytes, result: FrameResult) -> tuple[bytes, transport.ReceiveWord]:
@@ -184,9 +200,12 @@ class Player:
         result: FrameResult,
     ) -> None:
         """The host's last word on a received ESP packet."""
-        if booked is None or booked.host is None:
-            verdict = transport.HostVerdict.NO_SA if booked is None else transport.HostVerdict.ICV_BAD
-            result.host_verdict = verdict.value
+        if booked is None:
+            result.host_verdict = transport.HostVerdict.NO_SA.value
+            return
+        if booked.host is None:  # its mode is still to be learned, because no packet has opened yet
+            result.host_verdict = transport.HostVerdict.ICV_BAD.value
+            booked.count_failure()
             return
         judgement = transport.receive(booked.host, word, data, esp.start, esp.end, offloaded=bool(booked.handle))
         result.host_verdict = judgement.verdict.value
@@ -224,6 +243,7 @@ class Player:
             return None
         if booked.host is None:
             result.reason = Reason.SENT_ICV_WRONG
+            booked.count_failure()
             return None
         host, summary = booked.host, booked.summary
         summary.packets += 1
@@ -246,7 +266,7 @@ class Player:
             result.reason = booked.summary.software_reason or Reason.OFFLOAD_NOT_ENABLED
             return
         framed, self._ivs.next = as_handed_down(booked.host, data, esp, plaintext)
-        sent = self.nic.send(framed, self._offloader.transmit_word(booked.handle))
+        sent = self.nic.send(framed, booked.transmit_word)
         result.reason = sent.reason
         result.resealed = sent.frame == data
         if not result.resealed and sent.reason is Reason.SEALED:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nicsim.boundary import UdpType
-from nicsim.errors import Malformed
 from nicsim.replay.book import EspPacket
 from nicsim.replay.results import Direction, Kind
 from nicsim.wire.esp import (
@@ -24,7 +23,8 @@ from nicsim.wire.esp import (
     classify_port_4500,
     spi_and_sequence,
 )
-from nicsim.wire.packet import LinkType, Packet, parse_frame
+from nicsim.wire.packet import LinkType, Packet
+from nicsim.wire.pcap import FRAME_LENGTH_MAX, Frame
 
 KINDS = {
     Datagram.ESP: Kind.UDP_ESP,
@@ -116,11 +116,6 @@ def esp_packet(buffer: bytes, packet: Packet, start: int, udp_type: UdpType, inb
     )
 
 
-def packet_of_cut_frame(data: bytes, original_length: int, link_type: int) -> Packet | None:
-    """The headers of a frame that was captured only in part, as far as they are there."""
-    if original_length > 1 << 17:  # longer than any frame; nothing to be believed
-        return None
-    try:
-        return parse_frame(data.ljust(original_length, b"\0"), link_type)
-    except Malformed:
-        return None
+def padded_frame(frame: Frame) -> bytes:
+    """A frame that was captured only in part, with zeros for what is missing; no longer than a frame can be."""
+    return frame.data.ljust(min(frame.original_length, FRAME_LENGTH_MAX), b"\0")

@@ -75,6 +75,7 @@ def test_a_mode_is_learned_from_the_first_packet_that_opens() -> None:
     assert [r.host_verdict for r in results] == ["icv-bad", "accepted"]
     assert [r.opened_by for r in results] == [None, "nic"]
     assert summary.associations[0].mode == "tunnel"
+    assert (summary.associations[0].packets, summary.associations[0].failed) == (2, 1)
 
 
 def test_an_unknown_spi_has_no_association() -> None:
@@ -343,6 +344,11 @@ def test_a_frame_that_was_not_captured_whole_is_left_out() -> None:
     made = scene.player(file_sa(into))
     result = made.play_one(Frame(1, 0.0, data[:60], LinkType.ETHERNET, len(data)))
     assert (result.direction, result.reason, result.host_verdict) == (Direction.RX, Reason.NOT_CAPTURED_WHOLE, None)
+    assert (result.kind, result.spi, result.seq) == (Kind.UDP_ESP, 0x1001, 1)
+    shorter = made.play_one(Frame(2, 0.0, data[:44], LinkType.ETHERNET, len(data)))
+    assert (shorter.kind, shorter.spi, shorter.direction) == (Kind.OTHER, None, Direction.RX)  # nothing is guessed
+    hostile = made.play_one(Frame(3, 0.0, data[:60], LinkType.ETHERNET, 0xFFFFFFFF))
+    assert hostile.reason is Reason.NOT_CAPTURED_WHOLE
 
 
 @pytest.mark.rule("N-SA-23", "N-ADD-6")
