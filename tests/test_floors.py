@@ -33,6 +33,7 @@ PARTS: dict[str, Part] = {
     "offload_oids":        Part(0),
     "nicsim":              Part(0),  # its own __init__.py only
     "nicsim.reasons":      Part(1),
+    "nicsim.rules":        Part(1, up_to=-1),
     "nicsim.errors":       Part(1, also=("nicsim.reasons",)),
     "nicsim.wire":         Part(1, up_to=-1, also=("nicsim.errors",)),
     "nicsim.events":       Part(1, also=("nicsim.errors", "nicsim.reasons")),

@@ -13,6 +13,7 @@ from nicsim import __version__
 from nicsim.cli.layout import layout
 from nicsim.cli.oids import oids
 from nicsim.cli.replay import replay
+from nicsim.cli.why import why
 
 BAD_INPUT = 2
 
@@ -43,6 +44,7 @@ def options(
 app.command()(replay)
 app.command()(layout)
 app.command()(oids)
+app.command()(why)
 
 
 def run(arguments: list[str]) -> int:
