@@ -313,6 +313,10 @@ class Card(Protocol):
         """Write the control register."""
         ...
 
+    def reset(self) -> None:
+        """Clear all tables and the control register; operations that were PENDING are never heard of again."""
+        ...
+
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         """Process a frame off the wire: the frame as it goes up, and what was done to it."""
         ...

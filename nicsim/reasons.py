@@ -157,6 +157,23 @@ class Reason(Enum):
         "The captured packet is too short for its association, so there is nothing to seal again.")
     NOT_CAPTURED_WHOLE = (85, "not-captured-whole", None,
         "The capture holds only the beginning of this frame.")
+    # --- settings, power and reset -----------------------------------------------------------------------------------
+    PARAMETER_NOT_CLAIMED = (90, "parameter-not-claimed", "N-CP6-7",
+        "The offload parameters enable an offload that the card does not claim.")
+    FILTER_NOT_SUPPORTED = (91, "filter-not-supported", "N-OID-3",
+        "The packet filter asks for a kind of frame that Ethernet does not have.")
+    MULTICAST_LIST_FULL = (92, "multicast-list-full", "N-OID-3",
+        "The list names more multicast groups than the NIC can listen to.")
+    LOW_POWER = (93, "low-power", "N-RST-5",
+        "The NIC is in a low-power state; nothing but the way back to full power is accepted.")
+    RESETTING = (94, "resetting", "N-RST-4",
+        "The NIC is resetting; the host submits again what it wants once the reset has ended.")
+    ABORTED_BY_RESET = (95, "aborted-by-reset", "N-RST-3",
+        "The NIC was reset, or removed, before the request was done.")
+    ADAPTER_REMOVED = (96, "adapter-removed", "N-RST-6",
+        "The NIC was removed, and all its associations are gone.")
+    NOT_RESTORED = (97, "not-restored", "N-RST-1",
+        "The card did not take every row back; packets of the missing associations go up unprocessed.")
     # fmt: on
 
     def __str__(self) -> str:

@@ -42,6 +42,10 @@ class SimulatedCard:
         """Write the control register."""
         self.rows.control = control
 
+    def reset(self) -> None:
+        """Forget all rows and switch off, as after power came back."""
+        self.rows.reset()
+
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         """Process a frame off the wire."""
         return receive.receive(self.rows, frame, self.link_type)

@@ -139,6 +139,12 @@ class Rows:
             _drop(self._inbound_by_spi, (loaded.row.spi, loaded.row.protocol), loaded)
         return RowStatus.DONE
 
+    def reset(self) -> None:
+        """Clear every table and the control register."""
+        for table in (self.inbound, self.outbound, self.parser, self._inbound_by_spi, self._parser_by_port):
+            table.clear()
+        self.control = CardControl()
+
     def parsers_of(self, port: int) -> list[tuple[int, ParserRow]] | None:
         """The parser rows that name a UDP destination port, the oldest first, each with its slot."""
         return self._parser_by_port.get(port)

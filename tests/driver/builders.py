@@ -97,6 +97,9 @@ class FlakyCard:
     def enable(self, control: CardControl) -> None:
         self.card.enable(control)
 
+    def reset(self) -> None:
+        self.card.reset()
+
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         return self.card.receive(frame)
 
@@ -121,6 +124,10 @@ class SlowCard(FlakyCard):
     def clear_row(self, table: Table, slot: int) -> RowStatus:
         self.waiting.append((table, slot, lambda: FlakyCard.clear_row(self, table, slot)))
         return RowStatus.PENDING
+
+    def reset(self) -> None:
+        super().reset()
+        self.waiting.clear()
 
     def poll(self) -> Sequence[RowCompletion]:
         if not self.waiting:
