@@ -101,8 +101,13 @@ def preset_names() -> list[str]:
 
 def load_profile(name_or_file: str) -> Capabilities:
     """A preset by name, or a profile file. Raises InputError with what was needed and what came."""
+    return parse_profile(*profile_text(name_or_file))
+
+
+def profile_text(name_or_file: str) -> tuple[str, str]:
+    """The text of a preset or of a profile file, and what messages call it."""
     if name_or_file in preset_names():
-        return parse_profile((PRESETS / f"{name_or_file}.toml").read_text(encoding="utf-8"), name_or_file)
+        return (PRESETS / f"{name_or_file}.toml").read_text(encoding="utf-8"), name_or_file
     path = Path(name_or_file)
     if not path.is_file():
         raise InputError(f"profile {name_or_file!r} is neither a file nor one of {', '.join(preset_names())}")
@@ -111,7 +116,7 @@ def load_profile(name_or_file: str) -> Capabilities:
             text = file.read(LARGEST_PROFILE + 1)
         if len(text) > LARGEST_PROFILE:
             raise InputError(f"{path.name}: a profile needs at most {LARGEST_PROFILE} bytes")
-        return parse_profile(text.decode("utf-8"), path.name)
+        return text.decode("utf-8"), path.name
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: cannot be read: {error}") from None
 
@@ -121,13 +126,36 @@ def parse_profile(text: str, where: str) -> Capabilities:
     try:
         profile = Profile.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        first = error.errors()[0]
-        # A quoted key may hold anything, line ends too; the message is one line.
-        place = ".".join(repr(part)[1:-1] if isinstance(part, str) else str(part) for part in first["loc"])
-        raise InputError(f"{where}: {place or 'the profile'}: {first['msg']}") from None
+        raise InputError(_faults(error, where)[0]) from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, or an integer of too many digits
         raise InputError(f"{where}: is no TOML: {error}") from None
     return capabilities_of(profile, where)
+
+
+def profile_faults(text: str, where: str) -> list[str]:
+    """Everything that is wrong with a profile's text, a line each; nothing where it can be used."""
+    try:
+        parse_profile(text, where)
+    except InputError as error:
+        first = str(error)
+    else:
+        return []
+    try:
+        Profile.model_validate(tomllib.loads(text))
+    except ValidationError as error:
+        return _faults(error, where)
+    except (ValueError, RecursionError):
+        pass  # no TOML at all, which is one fault
+    return [first]
+
+
+def _faults(error: ValidationError, where: str) -> list[str]:
+    faults = []
+    for fault in error.errors():
+        # A quoted key may hold anything, line ends too; each message is one line.
+        place = ".".join(repr(part)[1:-1] if isinstance(part, str) else str(part) for part in fault["loc"])
+        faults.append(f"{where}: {place or 'the profile'}: {fault['msg']}")
+    return faults
 
 
 def capabilities_of(profile: Profile, where: str) -> Capabilities:
