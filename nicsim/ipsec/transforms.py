@@ -307,6 +307,16 @@ class Transform:
             keyed_hash.update(sequence_high.to_bytes(4, "big"))
         return signed + keyed_hash.finalize()[: self._icv_length]
 
+    def sign(self, message: bytes | bytearray, sequence_high: int | None = None) -> bytes:
+        """The ICV of a whole AH packet, as ah.py says it counts. Raises SealError without a keyed hash."""
+        if self._keyed_hash is None:
+            raise SealError(f"AH needs a keyed hash, {self.keys!r} came")
+        keyed_hash = self._keyed_hash.copy()
+        keyed_hash.update(message)
+        if sequence_high is not None:
+            keyed_hash.update(sequence_high.to_bytes(4, "big"))
+        return keyed_hash.finalize()[: self._icv_length]
+
     def __repr__(self) -> str:
         return f"Transform({self.keys!r})"
 
