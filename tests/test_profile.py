@@ -145,8 +145,8 @@ def test_a_file_is_read_and_one_that_cannot_be_says_so(tmp_path: Path) -> None:
     (tmp_path / "latin1.toml").write_bytes(b'name = "\xe9"')
     (tmp_path / "huge.toml").write_bytes(b"#" * ((1 << 20) + 1))
     for name, message in (
-        ("none.toml", "is neither a file nor one of ndis51, ndis61, reference"),
-        ("", "is neither a file nor one of ndis51, ndis61, reference"),
+        ("none.toml", "is neither a file nor one of ndis51, ndis60, ndis61"),
+        ("", "is neither a file nor one of ndis51, ndis60, ndis61"),
         ("latin1.toml", "latin1.toml: cannot be read: 'utf-8' codec can't decode byte 0xe9"),
         ("huge.toml", "huge.toml: a profile needs at most 1048576 bytes"),
     ):

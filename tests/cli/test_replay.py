@@ -201,7 +201,7 @@ def test_every_bad_input_is_one_line_and_status_2(capsys: pytest.CaptureFixture[
         ([TRACE, "--sas", tmp_path], "directory"),
         ([TRACE, "--sas", binary], "UTF-8"),
         ([TRACE, *good, "--local", "nowhere"], "'nowhere'"),
-        ([TRACE, *good, "--profile", "turbo"], "ndis51, ndis61, reference"),
+        ([TRACE, *good, "--profile", "turbo"], "ndis51, ndis60, ndis61"),
         ([TRACE, *good, "--profile", text], "TOML"),
         ([TRACE, *good, "--profile", binary], "binary"),
         ([TRACE, *good, "--replay-window", "-1"], "0 to 65536"),
