@@ -52,7 +52,10 @@ PARTS: dict[str, Part] = {
     "nicsim.replay":       Part(5),
     "nicsim.conformance":  Part(5),
     "nicsim.lessons":      Part(5),
-    "nicsim.report":       Part(6, up_to=2, also=("nicsim.replay.results",)),
+    "nicsim.panel":        Part(5),
+    "nicsim.report":       Part(6, up_to=2, also=(
+        "nicsim.replay.results", "nicsim.panel.claims", "nicsim.panel.decode", "nicsim.panel.answers",
+    )),
     "nicsim.cli":          Part(7),
     "nicsim.__main__":     Part(7, also=("nicsim.cli",)),
 }
@@ -212,6 +215,12 @@ def test_the_checker_sees_every_file_of_every_package_that_is_shipped() -> None:
         ("nicsim/card/__init__.py", "from ..ndis import x", "nicsim.card (floor 3) may not import nicsim.ndis"),
         ("nicsim/host/ike/a.py", "def f():\n import nicsim.driver.b", "a.py:2: imports nicsim.driver.b: nicsim.host"),
         ("nicsim/host/a.py", "if TYPE_CHECKING:\n from nicsim import nic", "nicsim.host (floor 3) may not import nics"),
+        (
+            "nicsim/panel/a.py",
+            "import nicsim.replay.sas",
+            "nicsim.panel (floor 5) may not import nicsim.replay (floor 5)",
+        ),
+        ("nicsim/report/a.py", "import nicsim.panel.session", "nicsim.report (floor 6) may not import nicsim.panel"),
         ("nicsim/replay/a.py", "import nicsim.lessons", "nicsim.replay (floor 5) may not import nicsim.lessons"),
         ("nicsim/report/a.py", "import nicsim.replay.player", "nicsim.report (floor 6) may not import nicsim.replay"),
         ("nicsim/report/a.py", "import nicsim.card", "nicsim.report (floor 6) may not import nicsim.card (floor 3)"),

@@ -12,6 +12,7 @@ import typer
 from nicsim import __version__
 from nicsim.cli.layout import layout
 from nicsim.cli.oids import oids
+from nicsim.cli.profile import profile
 from nicsim.cli.replay import replay
 from nicsim.cli.why import why
 
@@ -45,6 +46,7 @@ app.command()(replay)
 app.command()(layout)
 app.command()(oids)
 app.command()(why)
+app.add_typer(profile)
 
 
 def run(arguments: list[str]) -> int:
