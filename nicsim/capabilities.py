@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from offload_oids.ndis_offload import NdisEncapsulations
+from offload_oids.task_offload import NdisTaskTcpIpChecksum, NdisTaskTcpLargeSend
 
 
 class NdisVersion(Enum):
@@ -59,6 +60,14 @@ class Version2Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherTasks:
+    """The tasks of OID_TCP_TASK_OFFLOAD beside IPsec: reported and negotiated, not simulated. All zero: not claimed."""
+
+    checksum: NdisTaskTcpIpChecksum = field(default_factory=NdisTaskTcpIpChecksum)
+    large_send: NdisTaskTcpLargeSend = field(default_factory=NdisTaskTcpLargeSend)
+
+
+@dataclass(frozen=True, slots=True)
 class Readings:
     """How the places where the documentation is silent or contradicts itself are read; defaults as in the digest."""
 
@@ -91,3 +100,4 @@ class Capabilities:
     outbound_rows: int = 1024
     parser_rows: int = 16
     readings: Readings = field(default_factory=Readings)
+    other_tasks: OtherTasks = field(default_factory=OtherTasks)

@@ -262,7 +262,7 @@ def checked_row(
     """The row that the request asks for, or the first thing that is wrong with it."""
     claims = state.version1
     if claims is None:
-        raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, f"profile {state.capabilities.name} has no version 1")
+        raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, "version 1 is not claimed, or was disabled")
     esp = require_one_esp(elements)
     require_mode(claims, sa_filter, udp)
     cipher, authenticator = require_algorithms(claims, esp)

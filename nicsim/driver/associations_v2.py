@@ -188,9 +188,9 @@ def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Link
 
 def checked_row(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> tuple[Table, SaRow]:
     """The table and the row that an add asks for, or the first thing that is wrong with it."""
-    claims = state.capabilities.version2
+    claims = state.version2
     if claims is None:
-        raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, f"profile {state.capabilities.name} has no version 2")
+        raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, "version 2 is not claimed, or was disabled")
     if add.flags & ~KNOWN_FLAGS:
         raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"Flags has unknown bits: 0x{add.flags:x}")
     table = Table.INBOUND if add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND else Table.OUTBOUND

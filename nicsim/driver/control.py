@@ -4,7 +4,8 @@ A handler is a generator in four stanzas: UNPACK, CHECK, ACT, ANSWER. In ACT it 
 card and is sent back whether each one succeeded, so that a card which answers PENDING merely suspends it. Nothing
 changes before CHECK is done.
 
-Called by device.py. The handlers are in associations.py, associations_v2.py and enabling.py.
+Called by device.py. The handlers are in associations.py, associations_v2.py, associations_v2_ex.py, enabling.py
+and configuration.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from nicsim.boundary import (
     StatusIndication,
     Table,
 )
-from nicsim.driver import associations, associations_v2, enabling
+from nicsim.driver import associations, associations_v2, associations_v2_ex, configuration, enabling
 from nicsim.driver.handles import DriverState
 from nicsim.driver.operations import Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
@@ -38,6 +39,9 @@ ORDINARY: dict[tuple[RequestKind, int], Handler] = {
     (RequestKind.QUERY, Oid.OID_TCP_TASK_OFFLOAD):                 enabling.query_task_offload,
     (RequestKind.SET,   Oid.OID_TCP_TASK_OFFLOAD):                 enabling.set_task_offload,
     (RequestKind.SET,   Oid.OID_OFFLOAD_ENCAPSULATION):            enabling.set_encapsulation,
+    (RequestKind.SET,   Oid.OID_TCP_OFFLOAD_PARAMETERS):           configuration.set_offload_parameters,
+    (RequestKind.SET,   Oid.OID_GEN_CURRENT_PACKET_FILTER):        configuration.set_packet_filter,
+    (RequestKind.SET,   Oid.OID_802_3_MULTICAST_LIST):             configuration.set_multicast_list,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_SA):            associations.add_sa,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_DELETE_SA):         associations.delete_sa,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA):     associations.add_udpesp_sa,
@@ -45,6 +49,7 @@ ORDINARY: dict[tuple[RequestKind, int], Handler] = {
 }
 DIRECT: dict[tuple[RequestKind, int], Handler] = {
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA):    associations_v2.add_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX): associations_v2_ex.add_sa_ex,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA): associations_v2.delete_sa,
 }
 # fmt: on

@@ -9,16 +9,17 @@ Called through control.py.
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from collections.abc import Generator
+from dataclasses import astuple, replace
 
 from nicsim.boundary import CardControl, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims
-from nicsim.driver.handles import OWN_PARSER_ROW, DriverState
-from nicsim.driver.operations import RowOperation, Steps
+from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims, Version2Claims
+from nicsim.driver.handles import ESP_OFF, OWN_PARSER_ROW, Configuration, DriverState
+from nicsim.driver.operations import Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
-from offload_oids.layout import Structure, size_of, size_through
+from offload_oids.layout import Structure, c_name, size_of, size_through
 from offload_oids.ndis_offload import (
     FamilyEncapsulation,
     NdisEncapsulations,
@@ -39,6 +40,8 @@ from offload_oids.task_offload import (
     NdisTaskIpsec,
     NdisTaskOffload,
     NdisTaskOffloadHeader,
+    NdisTaskTcpIpChecksum,
+    NdisTaskTcpLargeSend,
     TaskIpsecSupported,
     TaskIpsecV4Ah,
     TaskIpsecV4Esp,
@@ -74,11 +77,11 @@ def query_task_offload(state: DriverState, request: OidRequest) -> Steps:
     # CHECK
     require_header(header, request.abi)
     bits = link_bits(state, header)
-    task = task_ipsec(state.capabilities) if bits else None
+    tasks = claimed_tasks(state.capabilities) if bits else {}
 
     # ANSWER: nothing to do in ACT
     yield from ()
-    entries = [ipsec_entry(task, request.abi)] if task else []
+    entries = [task_entry(number, task, request.abi) for number, task in tasks.items()]
     answer = build_tasks(header, entries, request.abi)
     if len(request.buffer) < len(answer):
         return OidResult(
@@ -135,8 +138,8 @@ def requested_claims(
     state: DriverState, header: NdisTaskOffloadHeader, entries: tuple[NdisTaskOffload, ...], abi: Abi
 ) -> Version1Claims:
     """What an enabling set asks for, task by task; it may ask for no more than the query said (N-CAP-9, N-CAP-11)."""
-    claimed = task_ipsec(state.capabilities)
-    if not link_bits(state, header) or claimed is None:
+    claimed = claimed_tasks(state.capabilities)
+    if not link_bits(state, header) or not claimed:
         raise RequestRefused(
             NdisStatus.NOT_SUPPORTED,
             Reason.ENCAPSULATION_NOT_CLAIMED,
@@ -144,23 +147,44 @@ def requested_claims(
         )
     enabled = NOTHING_ENABLED
     for entry in entries:
-        if entry.task != NdisTask.IpSecNdisTask:
+        task = claimed.get(entry.task)
+        if task is None:
             raise RequestRefused(
                 NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, f"task {entry.task} was not reported"
             )
-        if entry.task_buffer_length < size_of(NdisTaskIpsec, abi):  # the buffer is long enough, its contents lie
+        size = size_of(type(task), abi)
+        if entry.task_buffer_length < size:  # the buffer is long enough, its contents lie
             raise RequestRefused(
                 NdisStatus.INVALID_DATA,
                 Reason.BUFFER_CONTENTS,
-                f"TaskBufferLength must be {size_of(NdisTaskIpsec, abi)}, not {entry.task_buffer_length}",
+                f"TaskBufferLength must be {size}, not {entry.task_buffer_length}",
             )
-        asked = NdisTaskIpsec.unpack(entry.task_buffer, abi)
-        if not is_within(asked, claimed):
+        asked = type(task).unpack(entry.task_buffer, abi)
+        if not is_within(asked, task):
             raise RequestRefused(
-                NdisStatus.NOT_SUPPORTED, Reason.TASK_NOT_CLAIMED, "NDIS_TASK_IPSEC asks for more than was reported"
+                NdisStatus.NOT_SUPPORTED,
+                Reason.TASK_NOT_CLAIMED,
+                f"{c_name(type(task))} asks for more than was reported",
             )
-        enabled = enabled_claims(asked)
+        if isinstance(asked, NdisTaskIpsec):
+            enabled = enabled_claims(asked)
     return enabled
+
+
+Task = NdisTaskIpsec | NdisTaskTcpIpChecksum | NdisTaskTcpLargeSend
+
+
+def claimed_tasks(capabilities: Capabilities) -> dict[int, Task]:
+    """Every task the card claims, by its number; one that is all zero is not claimed (N-CAP-6, N-CAP-7)."""
+    other = capabilities.other_tasks
+    tasks: dict[int, Task] = {}
+    if any(leaves(astuple(other.checksum))):
+        tasks[NdisTask.TcpIpChecksumNdisTask] = other.checksum
+    if (ipsec := task_ipsec(capabilities.version1)) is not None:
+        tasks[NdisTask.IpSecNdisTask] = ipsec
+    if other.large_send.max_off_load_size:
+        tasks[NdisTask.TcpLargeSendNdisTask] = other.large_send
+    return tasks
 
 
 def enabled_claims(task: NdisTaskIpsec) -> Version1Claims:
@@ -181,8 +205,16 @@ def enabled_claims(task: NdisTaskIpsec) -> Version1Claims:
     )
 
 
-def is_within(asked: NdisTaskIpsec, claimed: NdisTaskIpsec) -> bool:
-    """Whether every bit asked for is claimed."""
+def is_within(asked: Task, claimed: Task) -> bool:
+    """Whether all that is asked for is claimed: bit by bit, and for a large send by its sizes too."""
+    if isinstance(asked, NdisTaskTcpLargeSend) and isinstance(claimed, NdisTaskTcpLargeSend):
+        return (
+            asked.version == claimed.version
+            and asked.max_off_load_size <= claimed.max_off_load_size
+            and asked.min_segment_count >= claimed.min_segment_count
+            and asked.tcp_options <= claimed.tcp_options
+            and asked.ip_options <= claimed.ip_options
+        )
     pairs = zip(leaves(astuple(asked)), leaves(astuple(claimed)), strict=True)
     return all(want & ~have == 0 for want, have in pairs)
 
@@ -195,20 +227,16 @@ def leaves(values: tuple[object, ...]) -> list[int]:
     return flat
 
 
-def ipsec_entry(task: NdisTaskIpsec, abi: Abi) -> NdisTaskOffload:
-    """The chain entry of an IPsec task (N-CAP-7, N-CAP-8)."""
+def task_entry(number: int, task: Task, abi: Abi) -> NdisTaskOffload:
+    """The chain entry of a task (N-CAP-7, N-CAP-8)."""
     buffer = task.pack(abi)
     return NdisTaskOffload(
-        version=NDIS_TASK_OFFLOAD_VERSION,
-        task=NdisTask.IpSecNdisTask,
-        task_buffer_length=len(buffer),
-        task_buffer=buffer,
+        version=NDIS_TASK_OFFLOAD_VERSION, task=number, task_buffer_length=len(buffer), task_buffer=buffer
     )
 
 
-def task_ipsec(capabilities: Capabilities) -> NdisTaskIpsec | None:
+def task_ipsec(claims: Version1Claims | None) -> NdisTaskIpsec | None:
     """The claims in the words of NDIS 5.1 (N-CAP-9, N-CAP-10)."""
-    claims = capabilities.version1
     if claims is None:
         return None
     return NdisTaskIpsec(
@@ -243,21 +271,24 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
         raise RequestRefused(
             NdisStatus.INVALID_DATA, Reason.HEADER_WRONG, f"the header must say type 0xA8, revision 1, size {size}"
         )
-    bits = tuple(
-        encapsulation_bits(state, family, before)
-        for family, before in (
-            (asked.ipv4, state.control.ipv4_encapsulations),
-            (asked.ipv6, state.control.ipv6_encapsulations),
-        )
-    )
-    wants_own_row = any(bits) and needs_own_parser_row(state)
-    if wants_own_row and not state.slots[Table.PARSER].free():
-        raise RequestRefused(
-            NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, "version 2 needs a parser row, and all are taken"
-        )
+    ipv4, ipv6 = state.configuration.encapsulations or (0, 0)
+    bits = encapsulation_bits(state, asked.ipv4, ipv4), encapsulation_bits(state, asked.ipv6, ipv6)
+    wanted = replace(state.configuration, encapsulations=bits)
 
     # ACT
-    if wants_own_row:
+    yield from configure(state, wanted)
+
+    # ANSWER
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=size)
+
+
+def configure(state: DriverState, wanted: Configuration) -> Generator[Operation, bool | None, None]:
+    """Apply a configuration and indicate it (N-CP6-1); where version 2 cannot have its parser row, nothing changes."""
+    if needs_own_parser_row(state, wanted):
+        if not state.slots[Table.PARSER].free():
+            raise RequestRefused(
+                NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, "version 2 needs a parser row, and all are taken"
+            )
         slot = state.slots[Table.PARSER].take()
         if not (yield RowOperation(Table.PARSER, slot, OWN_PARSER_ROW)):
             state.slots[Table.PARSER].give_back(slot)
@@ -265,19 +296,18 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
                 NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused parser row {slot} for version 2"
             )
         state.own_parser_row = slot
-    control = control_for(state.capabilities, *bits)
-    yield control
-    state.control = control
-    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, *bits))
-
-    # ANSWER
-    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=size)
+    state.configuration = wanted
+    state.control = control_for(state)
+    yield state.control
+    ipv4, ipv6 = wanted.encapsulations or (state.capabilities.encapsulations,) * 2
+    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, ipv4, ipv6))
 
 
-def needs_own_parser_row(state: DriverState) -> bool:
-    """Version 2 UDP-ESP is claimed and its row for port 4500 is not there yet (A-34)."""
+def needs_own_parser_row(state: DriverState, wanted: Configuration) -> bool:
+    """Version 2 UDP-ESP is claimed and enabled, and its row for port 4500 is not there yet (A-34)."""
     claims = state.capabilities.version2
-    return claims is not None and bool(claims.udp_esp) and state.own_parser_row is None
+    enabled = any(wanted.encapsulations or ()) and wanted.ipsec_v2 not in ESP_OFF
+    return enabled and claims is not None and bool(claims.udp_esp) and state.own_parser_row is None
 
 
 def encapsulation_bits(state: DriverState, family: FamilyEncapsulation, before: int) -> int:
@@ -299,9 +329,12 @@ def encapsulation_bits(state: DriverState, family: FamilyEncapsulation, before: 
     return family.encapsulation_type & state.capabilities.encapsulations
 
 
-def control_for(capabilities: Capabilities, ipv4: int, ipv6: int) -> CardControl:
-    """The control register for these encapsulation bits; with none, the card is off."""
-    version1, version2 = capabilities.version1, capabilities.version2
+def control_for(state: DriverState) -> CardControl:
+    """The control register for the configuration; with no encapsulation or no version left, the card is off."""
+    version1, version2 = state.version1, state.version2
+    ipv4, ipv6 = state.configuration.encapsulations or (0, 0)
+    if version1 is None and version2 is None:
+        return CardControl()
     options = bool(version1 and version1.ipv4_options) or bool(version2 and version2.ip_options)
     extension_headers = bool(version2 and version2.extension_headers)
     return CardControl(ipv4, ipv6, int(bool(ipv4) and options), int(bool(ipv6) and extension_headers))
@@ -309,9 +342,9 @@ def control_for(capabilities: Capabilities, ipv4: int, ipv6: int) -> CardControl
 
 def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
     """NDIS_OFFLOAD of the NDIS version, with the encapsulations of each family (N-CP6-1 to N-CP6-4)."""
-    task = task_ipsec(state.capabilities)
+    task = task_ipsec(state.version1)
     v1 = ipsec_v1_of_task(task, ipv4) if task else NdisIpsecOffloadV1()
-    v2 = ipsec_v2_report(state.capabilities, ipv4 | ipv6)
+    v2 = ipsec_v2_report(state.version2, ipv4 | ipv6)
     report: Structure
     if state.capabilities.version2 is None:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))
@@ -322,9 +355,8 @@ def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
     return report.pack(state.abi)
 
 
-def ipsec_v2_report(capabilities: Capabilities, encapsulations: int) -> NdisIpsecOffloadV2:
+def ipsec_v2_report(claims: Version2Claims | None, encapsulations: int) -> NdisIpsecOffloadV2:
     """The claims in the words of NDIS 6.1 (N-V2-1)."""
-    claims = capabilities.version2
     if claims is None:
         return NdisIpsecOffloadV2()
     return NdisIpsecOffloadV2(

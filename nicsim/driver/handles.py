@@ -10,13 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
-from nicsim.capabilities import Capabilities, Version1Claims
+from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from offload_oids import Abi
+from offload_oids.ndis_offload import IpsecV1Parameter, IpsecV2Parameter
 
 VERSION_1_PARSER_SET = 1
 """Parser rows that ADD_UDPESP_SA created and the host names by handle."""
 VERSION_2_PARSER_SET = 2
 """The one row that enabling version 2 UDP-ESP brings, which no handle names (A-34)."""
+
+ESP_OFF = (
+    IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_DISABLED,
+    IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_ENABLED,
+)
+"""The settings that leave nothing of a version whose card has ESP only; the numbers of both versions are the same."""
 
 FIRST_HANDLE = 0x10000
 HANDLE_STEP = 8
@@ -68,6 +75,17 @@ class ParserEntry:
     slot: int
 
 
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the host has configured in NDIS 6.x; nothing of it says what the card can do (N-CP6-1)."""
+
+    encapsulations: tuple[int, int] | None = None
+    """IPv4 and IPv6, as OID_OFFLOAD_ENCAPSULATION set them; None before the first set, when the card is off."""
+    ipsec_v1: int = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_AND_ESP_ENABLED
+    ipsec_v2: int = IpsecV2Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED
+    """What OID_TCP_OFFLOAD_PARAMETERS leaves of each version; all of it before the first set (N-CP6-7, N-CP6-8)."""
+
+
 @dataclass(slots=True)
 class DriverState:
     """Everything the driver knows."""
@@ -85,6 +103,9 @@ class DriverState:
     """What of version 1 an enabling set of OID_TCP_TASK_OFFLOAD asked for (N-CAP-11); None: whatever is claimed."""
     task_offload_enabled: bool = False
     """An enabling set of OID_TCP_TASK_OFFLOAD came and no disabling one since (A-13)."""
+    configuration: Configuration = field(default_factory=Configuration)
+    packet_filter: int = 0
+    multicast_list: tuple[bytes, ...] = ()
     marked: list[tuple[Table, int]] = field(default_factory=list)
     """Rows that the card failed to clear: marked for deletion and tried again (N-DEL-4)."""
     _last_handle: int = FIRST_HANDLE
@@ -99,8 +120,15 @@ class DriverState:
 
     @property
     def version1(self) -> Version1Claims | None:
-        """The version 1 claims in force: what is enabled of them, where an enabling set said so."""
+        """The version 1 claims in force: what is enabled of them, where the host said so."""
+        if self.configuration.ipsec_v1 in ESP_OFF:
+            return None
         return self.enabled_version1 or self.capabilities.version1
+
+    @property
+    def version2(self) -> Version2Claims | None:
+        """The version 2 claims in force."""
+        return None if self.configuration.ipsec_v2 in ESP_OFF else self.capabilities.version2
 
     def new_handle(self) -> int:
         """A handle that names nothing yet; it fits the host's pointer and is not reused while alive."""

@@ -187,9 +187,9 @@ NOT_FOR_THIS = [
     (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, False),
     (RequestKind.QUERY, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, True),
     (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_ADD_SA, True),
-    (RequestKind.SET, Oid.OID_TCP_OFFLOAD_PARAMETERS, False),
+    (RequestKind.QUERY, Oid.OID_TCP_OFFLOAD_PARAMETERS, False),
     (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, True),
-    (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, True),
+    (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, False),
     (RequestKind.SET, Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, False),
 ]
 
@@ -207,7 +207,7 @@ def test_a_known_oid_that_is_not_for_this_kind_of_request_is_not_supported(kind,
 def test_an_oid_without_a_handler_is_refused_at_once_even_behind_a_pending_request() -> None:
     nic = bench(card=SlowCard)
     nic.add_sa(sa())
-    assert nic.set(Oid.OID_TCP_OFFLOAD_PARAMETERS, b"").status == NdisStatus.NOT_SUPPORTED
+    assert nic.set(Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, b"").status == NdisStatus.NOT_SUPPORTED
     (done,) = drained(nic)
     assert OffloadIpsecAddSa.unpack(done.result.buffer, Abi.X64).offload_handle
 
