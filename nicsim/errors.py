@@ -10,6 +10,7 @@
       SealError            a caller asked to seal what no ESP packet can hold
       RequestRefused       an OID request that the driver turns down, with its status and its reason
       OffloadProtocolError a miniport answered a request in a way that NDIS does not allow
+      RuleBroken           the rule monitor saw a driver or its card break a rule of the digest
       InputError           something a person gave us: a file, an option, an address
         CaptureError       a capture file that cannot be read at all
 
@@ -64,6 +65,16 @@ class RequestRefused(NicsimError):
 
 class OffloadProtocolError(NicsimError):
     """A miniport answered a request in a way that NDIS does not allow."""
+
+
+class RuleBroken(NicsimError):
+    """The rule monitor saw a driver or its card break a rule: the check that saw it, the rule, and a sentence."""
+
+    def __init__(self, check: str, rule: str, sentence: str) -> None:
+        super().__init__(f"{check} ({rule}): {sentence}")
+        self.check = check
+        self.rule = rule
+        self.sentence = sentence
 
 
 class InputError(NicsimError):

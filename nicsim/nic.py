@@ -24,6 +24,7 @@ from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
 from nicsim.card.send import IvSource
 from nicsim.driver.device import ReferenceDriver
+from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
 from nicsim.wire.packet import LinkType
 from offload_oids import Abi
@@ -32,7 +33,10 @@ DriverFactory = Callable[[Capabilities, Card, Abi], Miniport]
 
 
 class Nic:
-    """One NIC of one kind, for hosts of one pointer width. Implements `nicsim.boundary.Binding`."""
+    """One NIC of one kind, for hosts of one pointer width. Implements `nicsim.boundary.Binding`.
+
+    `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class Nic:
         abi: Abi = Abi.X64,
         link_type: int = LinkType.ETHERNET,
         driver: DriverFactory = ReferenceDriver,
+        monitor: bool = True,
     ) -> None:
         self.capabilities = capabilities
         self.abi = abi
@@ -52,8 +57,9 @@ class Nic:
             iv_source=iv_source,
             link_type=link_type,
         )
-        self.driver = driver(capabilities, self.card, abi)
-        self.ndis = Ndis(self.driver, abi)
+        self.monitor = Monitor(one_parser_type_per_port=capabilities.readings.one_parser_type_per_port)
+        self.driver = driver(capabilities, WatchedCard(self.card, self.monitor) if monitor else self.card, abi)
+        self.ndis = Ndis(WatchedMiniport(self.driver, self.monitor) if monitor else self.driver, abi)
 
     def receive(self, frame: bytes) -> tuple[Indication, Descriptor]:
         """A frame off the wire: what goes up, and for people what the card wrote about it."""

@@ -63,7 +63,7 @@ class SpyDriver:
 
 
 def spied(abi: Abi = Abi.X64) -> tuple[Nic, SpyDriver]:
-    nic = Nic(load_profile("reference"), iv_source=CountedIvs(), abi=abi, driver=SpyDriver)
+    nic = Nic(load_profile("reference"), iv_source=CountedIvs(), abi=abi, driver=SpyDriver, monitor=False)
     assert isinstance(nic.driver, SpyDriver)
     return nic, nic.driver
 

@@ -1,0 +1,424 @@
+"""The rule monitor: watches the stream between NDIS and the driver and between the driver and its card.
+
+It keeps its own books of what the host was promised (handles) and of what the card was told (rows) and holds each
+against the other when a request completes. A broken rule raises `RuleBroken` when the driver's call returns to NDIS,
+never inside a call of the driver to its card: a driver may be in another language. What is allowed but unwise becomes
+a note. Frames are not watched: `indicate`, `send` and the card's two paths are the originals, so they cost nothing.
+
+Joined in by `nicsim.nic`. Uses ledger.py, which reads what a request asks for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from nicsim.boundary import (
+    Card,
+    CardControl,
+    Miniport,
+    OffloadAttributes,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    ParserRow,
+    Row,
+    RowCompletion,
+    RowStatus,
+    StatusIndication,
+    Table,
+)
+from nicsim.errors import RuleBroken
+from nicsim.ndis.ledger import Asked, Wanted, allowed_statuses, explains, layer_of, parse_asked, same_association
+from offload_oids import NdisStatus
+
+Place = tuple[Table, int]
+
+
+class Check(Enum):
+    """What the monitor checks: the name of the check and the rule behind it."""
+
+    # fmt: off
+    STATUS_NOT_ALLOWED = ("status-not-allowed", "A-1")
+    BEYOND_BUFFER      = ("beyond-buffer", "A-10")
+    COMPLETED_TWICE    = ("completed-twice", "N-OID-6")
+    NEVER_PENDING      = ("never-pending", "N-OID-6")
+    NEVER_COMPLETED    = ("never-completed", "N-OID-6")
+    HANDLE_ZERO        = ("handle-zero", "N-SA-17")
+    HANDLE_REUSED      = ("handle-reused", "N-SA-17")
+    ROW_WITHOUT_OWNER  = ("row-without-owner", "N-SA-18")
+    OWNER_WITHOUT_ROW  = ("owner-without-row", "N-SA-18")
+    ROW_OF_FAILED_ADD  = ("row-of-failed-add", "N-ADD-6")
+    KEYS_LEFT          = ("keys-left", "N-SA-21")
+    OUTBOUND_PARSER    = ("outbound-parser", "A-37")
+    TWO_PARSER_TYPES   = ("two-parser-types", "A-33")
+    # fmt: on
+
+    def __init__(self, label: str, rule: str) -> None:
+        self.label = label
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that is allowed, and that a person should know of."""
+
+    rule: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An association that the host holds a handle for: its rows, and the parser entry it came in through."""
+
+    places: tuple[Place, ...]
+    entry: int
+
+
+class Monitor:
+    """The books, and the checks. One monitor watches one driver over one card."""
+
+    def __init__(self, *, one_parser_type_per_port: bool = True) -> None:
+        self.notes: list[Note] = []
+        self._one_type = one_parser_type_per_port
+        self._broken: deque[RuleBroken] = deque()
+        # Requests: those the driver is working on, and the ids of those that pended and completed.
+        self._running: list[Asked] = []
+        self._pending: dict[int, deque[Asked]] = {}
+        self._completed: set[int] = set()
+        # The card, as it was told: rows, operations it has not finished, rows it failed to clear (N-DEL-4).
+        self._rows: dict[Table, dict[int, Row]] = {table: {} for table in Table}
+        self._waiting: dict[Place, deque[Row | None]] = {}
+        self._marked: set[Place] = set()
+        # Who owns what: rows that nobody has claimed yet, rows claimed, and the handles that claimed them.
+        self._unowned: dict[Place, Row] = {}
+        self._owned: dict[Place, Row] = {}
+        self._owners: dict[int, Owner] = {}
+        self._entries: dict[int, Place] = {}
+        self._users: Counter[int] = Counter()
+
+    def finish(self) -> None:
+        """The end of a run: nothing may be pending any more."""
+        for asked in self._in_progress():
+            self._fault(Check.NEVER_COMPLETED, f"request {asked.request.request_id} is still pending")
+        self.raise_broken()
+
+    def raise_broken(self) -> None:
+        """Raise for the oldest rule broken that nobody was told of yet."""
+        if self._broken:
+            raise self._broken.popleft()
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    def began(self, request: OidRequest) -> Asked:
+        """A request reaches the driver."""
+        asked = parse_asked(request)
+        self._running.append(asked)
+        return asked
+
+    def answered(self, asked: Asked, result: OidResult) -> None:
+        """The driver's call returned: the request is done, or pending."""
+        self._running.remove(asked)
+        if result.status == NdisStatus.PENDING:
+            self._completed.discard(asked.request.request_id)
+            self._pending.setdefault(asked.request.request_id, deque()).append(asked)
+        else:
+            self._finished(asked, result)
+
+    def completed(self, completion: OidCompletion) -> None:
+        """The driver says that a pending request is done."""
+        waiting = self._pending.get(completion.request_id)
+        if waiting is None:
+            twice = completion.request_id in self._completed
+            check = Check.COMPLETED_TWICE if twice else Check.NEVER_PENDING
+            self._fault(check, f"completion of request {completion.request_id}, which is not pending")
+            return
+        asked = waiting.popleft()
+        if not waiting:
+            del self._pending[completion.request_id]
+        self._completed.add(completion.request_id)
+        if completion.result.status == NdisStatus.PENDING:
+            self._fault(Check.STATUS_NOT_ALLOWED, f"request {completion.request_id} completed with PENDING")
+        self._finished(asked, completion.result)
+
+    def _in_progress(self) -> Iterator[Asked]:
+        yield from self._running
+        for waiting in self._pending.values():
+            yield from waiting
+
+    def _finished(self, asked: Asked, result: OidResult) -> None:
+        request = asked.request
+        if result.status not in allowed_statuses(request):
+            self._fault(
+                Check.STATUS_NOT_ALLOWED, f"{request.kind.value} of OID 0x{request.oid:08X} answered {result.status!r}"
+            )
+        if max(result.bytes_written, result.bytes_read, len(result.buffer)) > len(request.buffer):
+            self._fault(
+                Check.BEYOND_BUFFER,
+                f"the buffer has {len(request.buffer)} bytes; {result.bytes_read} were read, {result.bytes_written} "
+                f"written and {len(result.buffer)} handed back",
+            )
+        if result.status == NdisStatus.SUCCESS:
+            self._hand_out(asked, result)
+        self._delete(asked, result.status)
+        self._settle(asked, result.status)
+
+    # --- what an add promised ------------------------------------------------------------------------------------
+
+    def _hand_out(self, asked: Asked, result: OidResult) -> None:
+        """An add succeeded: its handles are new, and each stands for rows (N-SA-17, N-SA-18)."""
+        if not asked.wanted:
+            return
+        answers = parse_asked(replace(asked.request, buffer=result.buffer)).wanted
+        if len(answers) != len(asked.wanted) or not any(answer.handle for answer in answers):
+            self._fault(Check.HANDLE_ZERO, "the add succeeded and no handle came back")
+            return
+        for wanted, answer in zip(asked.wanted, answers, strict=True):
+            if answer.handle:  # zero in a list: this one was not taken on (N-V2-11)
+                entry = self._entry(wanted, answer) if wanted.parser else 0
+                self._own(wanted, answer.handle, entry)
+
+    def _entry(self, wanted: Wanted, answer: Wanted) -> int:
+        """The parser entry of an inbound add: one of the list, or a new one with its row (N-ADD-2, N-ADD-3)."""
+        handle = answer.entry_handle
+        if not handle:
+            self._fault(Check.HANDLE_ZERO, "the add succeeded and no parser entry handle came back")
+        elif handle in self._owners:
+            self._fault(Check.HANDLE_REUSED, f"handle 0x{handle:x} of a parser entry is that of an association")
+        elif handle not in self._entries:
+            place = next((place for place, row in self._unowned.items() if row == wanted.parser_row(row)), None)
+            if place is None:
+                self._fault(Check.OWNER_WITHOUT_ROW, f"parser entry 0x{handle:x} has no row")
+                return handle
+            self._owned[place] = self._unowned.pop(place)
+            self._entries[handle] = place
+        return handle
+
+    def _own(self, wanted: Wanted, handle: int, entry: int) -> None:
+        if handle in self._owners or handle in self._entries:
+            self._fault(Check.HANDLE_REUSED, f"handle 0x{handle:x} was handed out while it is alive")
+            return
+        places = []
+        for layer in wanted.layers:
+            rows = ((place, row) for place, row in self._unowned.items() if place[0] is wanted.table)
+            place = next((place for place, row in rows if layer_of(row) == layer), None)
+            if place is None:
+                self._fault(Check.OWNER_WITHOUT_ROW, f"association 0x{handle:x} has no row for SPI 0x{layer[1]:x}")
+                continue
+            self._owned[place] = self._unowned.pop(place)
+            places.append(place)
+        self._owners[handle] = Owner(tuple(places), entry)
+        self._users[entry] += 1
+
+    # --- what a delete leaves --------------------------------------------------------------------------------------
+
+    def _delete(self, asked: Asked, status: NdisStatus) -> None:
+        """A delete is over: no row of it is left, unless the card would not clear it (N-SA-21, N-DEL-4)."""
+        if status not in (NdisStatus.SUCCESS, NdisStatus.FAILURE):
+            return
+        for handle in asked.deletes:
+            owner = self._owners.pop(handle, None)
+            if owner is not None:
+                self._users[owner.entry] -= 1
+                for place in owner.places:
+                    self._released(asked, place, status)
+        entry_place = self._entries.pop(asked.deletes_entry, None)
+        if entry_place is not None:
+            self._released(asked, entry_place, status)
+            if self._users.pop(asked.deletes_entry, 0) > 0:
+                sentence = f"parser entry 0x{asked.deletes_entry:x} was deleted while associations need it"
+                self.notes.append(Note("A-7", sentence))
+
+    def _released(self, asked: Asked, place: Place, status: NdisStatus) -> None:
+        row = self._owned.pop(place, None)
+        if row is None or place[1] not in self._rows[place[0]]:
+            return
+        may_stay = status == NdisStatus.FAILURE or (place in self._marked and asked.is_version_2)
+        if not may_stay:
+            self._fault(Check.KEYS_LEFT, f"the delete succeeded and {place[0].value} row {place[1]} is still there")
+        self._marked.add(place)
+
+    def _settle(self, asked: Asked, status: NdisStatus) -> None:
+        """A request is over: no row that only it explains is left without an owner (N-ADD-6)."""
+        for place, row in list(self._unowned.items()):
+            if not explains(asked, place[0], row) or self._explained(place[0], row):
+                continue
+            del self._unowned[place]
+            if asked.enables:
+                self._owned[place] = row  # the row that enabling brings; no handle names it (A-34)
+            elif place in self._marked:
+                self.notes.append(Note("N-ADD-6", f"{place[0].value} row {place[1]} of a failed add is marked"))
+            else:
+                succeeded = status == NdisStatus.SUCCESS
+                check = Check.ROW_WITHOUT_OWNER if succeeded else Check.ROW_OF_FAILED_ADD
+                self._fault(check, f"{place[0].value} row {place[1]} stays, and no handle stands for it")
+
+    # --- rows ------------------------------------------------------------------------------------------------------
+
+    def writes(self, table: Table, slot: int, row: Row) -> None:
+        """The driver is about to write a row: does any request explain it?"""
+        before = self._owned.get((table, slot))
+        if before is not None and same_association(before, row):
+            return  # its owner's again, as after a reset (A-26)
+        if not self._explained(table, row):
+            touches = isinstance(row, ParserRow) and self._outbound_only()
+            check = Check.OUTBOUND_PARSER if touches else Check.ROW_WITHOUT_OWNER
+            self._fault(check, f"no request in progress explains the write of {table.value} row {slot}")
+
+    def clears(self, table: Table, slot: int) -> None:
+        """The driver is about to clear a row."""
+        if table is Table.PARSER and (table, slot) in self._owned and self._outbound_only():
+            self._fault(Check.OUTBOUND_PARSER, f"an outbound add cleared parser row {slot}")
+
+    def reset(self) -> None:
+        """The card forgets its tables; who owns what is the driver's, which writes the rows again (A-26)."""
+        self._rows = {table: {} for table in Table}
+        self._waiting.clear()
+        self._marked.clear()
+        self._unowned.clear()
+
+    def operated(self, place: Place, row: Row | None, status: RowStatus) -> None:
+        """What the card said to a write, or to a clear (row None)."""
+        if status is RowStatus.PENDING:
+            self._waiting.setdefault(place, deque()).append(row)
+        elif status is RowStatus.DONE:
+            self._done(place, row)
+        elif row is None:
+            self._marked.add(place)
+
+    def row_completed(self, completion: RowCompletion) -> None:
+        """The card has finished an operation that it had answered with PENDING."""
+        place = completion.table, completion.slot
+        waiting = self._waiting.get(place)
+        if waiting:
+            self.operated(place, waiting.popleft(), completion.status)
+            if not waiting:
+                del self._waiting[place]
+
+    def _done(self, place: Place, row: Row | None) -> None:
+        table, slot = place
+        self._marked.discard(place)
+        if row is None:
+            self._rows[table].pop(slot, None)
+            self._unowned.pop(place, None)
+            if self._being_deleted(place):
+                self._owned.pop(place, None)
+            return
+        self._rows[table][slot] = row
+        before = self._owned.get(place)
+        if before is None or not same_association(before, row):
+            self._unowned[place] = row
+        if isinstance(row, ParserRow) and self._one_type:
+            self._check_types(slot, row)
+
+    def _check_types(self, slot: int, row: ParserRow) -> None:
+        for other_slot, other in self._rows[Table.PARSER].items():
+            same_port = isinstance(other, ParserRow) and other.port == row.port
+            if same_port and other.udp_type != row.udp_type and (Table.PARSER, other_slot) not in self._marked:
+                self._fault(
+                    Check.TWO_PARSER_TYPES, f"parser rows {other_slot} and {slot} parse port {row.port} in two ways"
+                )
+
+    def _explained(self, table: Table, row: Row) -> bool:
+        return any(explains(asked, table, row) for asked in self._in_progress())
+
+    def _outbound_only(self) -> bool:
+        """Whether what is in progress are outbound UDP-ESP adds, and nothing else."""
+        in_progress = list(self._in_progress())
+        return bool(in_progress) and all(asked.is_outbound_udpesp for asked in in_progress)
+
+    def _being_deleted(self, place: Place) -> bool:
+        for asked in self._in_progress():
+            if self._entries.get(asked.deletes_entry) == place:
+                return True
+            if any(handle in self._owners and place in self._owners[handle].places for handle in asked.deletes):
+                return True
+        return False
+
+    def _fault(self, check: Check, sentence: str) -> None:
+        self._broken.append(RuleBroken(check.label, check.rule, sentence))
+
+
+class WatchedMiniport:
+    """A miniport with the monitor above it. Implements `nicsim.boundary.Miniport`."""
+
+    def __init__(self, miniport: Miniport, monitor: Monitor) -> None:
+        self._miniport = miniport
+        self._monitor = monitor
+        self.indicate = miniport.indicate
+        self.send = miniport.send
+
+    def initialize(self) -> OffloadAttributes:
+        """Start the driver."""
+        attributes = self._miniport.initialize()
+        self._monitor.raise_broken()
+        return attributes
+
+    def request(self, request: OidRequest) -> OidResult:
+        """An ordinary OID request."""
+        asked = self._monitor.began(request)
+        return self._answered(asked, self._miniport.request(request))
+
+    def direct_request(self, request: OidRequest) -> OidResult:
+        """A direct OID request."""
+        asked = self._monitor.began(request)
+        return self._answered(asked, self._miniport.direct_request(request))
+
+    def _answered(self, asked: Asked, result: OidResult) -> OidResult:
+        self._monitor.answered(asked, result)
+        self._monitor.raise_broken()
+        return result
+
+    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+        """What has happened since the last call."""
+        events = self._miniport.poll()
+        for completion in _completions(events):
+            self._monitor.completed(completion)
+        self._monitor.raise_broken()
+        return events
+
+
+def _completions(events: Iterable[OidCompletion | StatusIndication]) -> Iterator[OidCompletion]:
+    return (event for event in events if isinstance(event, OidCompletion))
+
+
+class WatchedCard:
+    """A card with the monitor above it. Implements `nicsim.boundary.Card`."""
+
+    def __init__(self, card: Card, monitor: Monitor) -> None:
+        self._card = card
+        self._monitor = monitor
+        self.receive = card.receive
+        self.send = card.send
+
+    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Program one row."""
+        self._monitor.writes(table, slot, row)
+        status = self._card.write_row(table, slot, row)
+        self._monitor.operated((table, slot), row, status)
+        return status
+
+    def clear_row(self, table: Table, slot: int) -> RowStatus:
+        """Clear one row."""
+        self._monitor.clears(table, slot)
+        status = self._card.clear_row(table, slot)
+        self._monitor.operated((table, slot), None, status)
+        return status
+
+    def enable(self, control: CardControl) -> None:
+        """Write the control register."""
+        self._card.enable(control)
+
+    def reset(self) -> None:
+        """Clear all tables."""
+        self._card.reset()
+        self._monitor.reset()
+
+    def poll(self) -> Sequence[RowCompletion]:
+        """Row operations that are finished now."""
+        completions = self._card.poll()
+        for completion in completions:
+            self._monitor.row_completed(completion)
+        return completions
