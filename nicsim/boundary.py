@@ -79,6 +79,25 @@ class StatusIndication:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetResult:
+    """What came of a reset: SUCCESS, PENDING, RESET_IN_PROGRESS, SOFT_ERRORS or HARD_ERRORS (N-RST-3)."""
+
+    status: NdisStatus
+    addressing_reset: bool = False
+    """NDIS must send packet filter, multicast list and encapsulation again (N-RST-2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResetCompletion:
+    """A reset that answered NDIS_STATUS_PENDING before is done now (N-RST-4)."""
+
+    result: ResetResult
+
+
+MiniportEvent = OidCompletion | StatusIndication | ResetCompletion
+
+
+@dataclass(frozen=True, slots=True)
 class OffloadAttributes:
     """What a 6.x miniport reports at initialisation: two packed NDIS_OFFLOAD structures (N-CP6-1); empty in 5.1."""
 
@@ -131,7 +150,15 @@ class Miniport(Protocol):
         """Send a frame whose transmit word is `ipsec`."""
         ...
 
-    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+    def reset(self) -> ResetResult:
+        """Reset the NIC; associations, parser entries and handles survive (MiniportReset, N-RST-1, A-26)."""
+        ...
+
+    def remove(self) -> None:
+        """The NIC is removed: delete everything that is offloaded (N-RST-6)."""
+        ...
+
+    def poll(self) -> Sequence[MiniportEvent]:
         """What has happened since the last call, oldest first."""
         ...
 

@@ -27,7 +27,7 @@ from nicsim.driver.device import ReferenceDriver
 from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
 from nicsim.wire.packet import LinkType
-from offload_oids import Abi
+from offload_oids import Abi, NdisStatus
 
 DriverFactory = Callable[[Capabilities, Card, Abi], Miniport]
 
@@ -69,6 +69,14 @@ class Nic:
     def request(self, request: OidRequest) -> OidResult:
         """An OID request of the host, through NDIS."""
         return self.ndis.request(request)
+
+    def reset(self) -> NdisStatus:
+        """Reset the NIC, as NDIS does when a miniport hangs."""
+        return self.ndis.reset()
+
+    def remove(self) -> None:
+        """Take the NIC out of the machine."""
+        self.ndis.remove()
 
     def send(self, frame: bytes, ipsec: bytes) -> SendResult:
         """A frame of the host, through NDIS."""

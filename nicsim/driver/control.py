@@ -4,8 +4,8 @@ A handler is a generator in four stanzas: UNPACK, CHECK, ACT, ANSWER. In ACT it 
 card and is sent back whether each one succeeded, so that a card which answers PENDING merely suspends it. Nothing
 changes before CHECK is done.
 
-Called by device.py. The handlers are in associations.py, associations_v2.py, associations_v2_ex.py, enabling.py
-and configuration.py.
+Called by device.py. The handlers are in associations.py, associations_v2.py, associations_v2_ex.py, enabling.py,
+configuration.py and power.py.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from dataclasses import dataclass
 from nicsim.boundary import (
     Card,
     CardControl,
+    MiniportEvent,
     OidCompletion,
     OidRequest,
     OidResult,
     RequestKind,
+    ResetCompletion,
+    ResetResult,
     RowStatus,
     StatusIndication,
     Table,
 )
-from nicsim.driver import associations, associations_v2, associations_v2_ex, configuration, enabling
-from nicsim.driver.handles import DriverState
-from nicsim.driver.operations import Operation, RowOperation, Steps
+from nicsim.driver import associations, associations_v2, associations_v2_ex, configuration, enabling, power
+from nicsim.driver.handles import DevicePower, DriverState
+from nicsim.driver.operations import CardReset, Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, Oid, StructureError, TooShort
@@ -42,6 +45,7 @@ ORDINARY: dict[tuple[RequestKind, int], Handler] = {
     (RequestKind.SET,   Oid.OID_TCP_OFFLOAD_PARAMETERS):           configuration.set_offload_parameters,
     (RequestKind.SET,   Oid.OID_GEN_CURRENT_PACKET_FILTER):        configuration.set_packet_filter,
     (RequestKind.SET,   Oid.OID_802_3_MULTICAST_LIST):             configuration.set_multicast_list,
+    (RequestKind.SET,   Oid.OID_PNP_SET_POWER):                    power.set_power,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_SA):            associations.add_sa,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_DELETE_SA):         associations.delete_sa,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA):     associations.add_udpesp_sa,
@@ -58,10 +62,14 @@ KNOWN_OIDS = frozenset[int](Oid)
 
 @dataclass(slots=True)
 class _Work:
-    """A request that has begun: its handler, and the row operation it waits for."""
+    """A request that waits or has begun: its handler, and the row operation it waits for."""
 
-    request: OidRequest
+    oid: int
+    """0 for a reset, which is no OID."""
+    buffer: bytes
     steps: Steps
+    completion: Callable[[OidResult], MiniportEvent]
+    """How its end is told once it was PENDING."""
     waits_for: tuple[Table, int] | None = None
 
 
@@ -74,7 +82,7 @@ class Control:
         self._pending: _Work | None = None
         self._behind: deque[_Work] = deque()
         self._retrying: set[tuple[Table, int]] = set()
-        self._events: list[OidCompletion | StatusIndication] = []
+        self._events: list[MiniportEvent] = []
 
     def handle(self, table: dict[tuple[RequestKind, int], Handler], request: OidRequest) -> OidResult:
         """Run a request as far as it goes: its result, or NDIS_STATUS_PENDING."""
@@ -83,15 +91,42 @@ class Control:
             status = NdisStatus.NOT_SUPPORTED if request.oid in KNOWN_OIDS else NdisStatus.INVALID_OID
             detail = f"no handler for {request.kind.value} of OID 0x{request.oid:08X}"
             return OidResult(status, request.buffer, reason=Reason.NOT_OFFERED, detail=detail)
-        work = _Work(request, handler(self._state, request))
+        if refusal := power.refused_at_the_door(self._state, request.oid):
+            return _refused(request.buffer, refusal.status, refusal.reason, refusal)
+        work = _Work(
+            request.oid,
+            request.buffer,
+            handler(self._state, request),
+            lambda result: OidCompletion(request.request_id, result),
+        )
         if self._pending is not None:
             self._behind.append(work)
             return OidResult(NdisStatus.PENDING, request.buffer)
-        self._retry_marked()
-        result = self._advance(work, None)
+        result = self._begin(work)
         return OidResult(NdisStatus.PENDING, request.buffer) if result is None else result
 
-    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+    def reset(self) -> ResetResult:
+        """Reset the card and restore it; requests that were pending are over (N-RST-3).
+
+        The driver restores filter, multicast list and enabling itself, so AddressingReset is FALSE (N-RST-2).
+        """
+        if self._state.removed:
+            return ResetResult(NdisStatus.HARD_ERRORS)
+        if self._state.resetting:
+            return ResetResult(NdisStatus.RESET_IN_PROGRESS)
+        self._abort()
+        work = _Work(0, b"", power.reset(self._state), _reset_completion)
+        result = self._advance(work, None)
+        return ResetResult(NdisStatus.PENDING if result is None else result.status)
+
+    def remove(self) -> None:
+        """The NIC is removed: requests are over, and all associations are deleted (N-RST-6)."""
+        self._abort()
+        self._state.forget_everything()
+        self._state.removed = True
+        self._operate(CardReset())
+
+    def poll(self) -> Sequence[MiniportEvent]:
         """Take up what the card has finished; completions and indications since the last call, oldest first."""
         for done in self._card.poll():
             work = self._pending
@@ -102,13 +137,30 @@ class Control:
             self._complete(work, self._advance(work, done.status is RowStatus.DONE))
             while self._behind and self._pending is None:
                 following = self._behind.popleft()
-                self._complete(following, self._advance(following, None))
+                self._complete(following, self._begin(following))
         events, self._events = self._events, []
         return events
 
     def _complete(self, work: _Work, result: OidResult | None) -> None:
         if result is not None:
-            self._events.append(OidCompletion(work.request.request_id, result))
+            self._events.append(work.completion(result))
+
+    def _abort(self) -> None:
+        """End every request that is not done; the card is about to forget what it has done of them."""
+        unfinished = [*([self._pending] if self._pending else []), *self._behind]
+        self._pending = None
+        self._behind.clear()
+        for work in unfinished:
+            work.steps.close()
+            refusal = RequestRefused(NdisStatus.REQUEST_ABORTED, Reason.ABORTED_BY_RESET, "the NIC was reset")
+            self._complete(work, _refused(work.buffer, refusal.status, refusal.reason, refusal))
+
+    def _begin(self, work: _Work) -> OidResult | None:
+        """A request's turn has come."""
+        if refusal := power.refused_when_its_turn_comes(self._state, work.oid):
+            return _refused(work.buffer, refusal.status, refusal.reason, refusal)
+        self._retry_marked()
+        return self._advance(work, None)
 
     def _advance(self, work: _Work, outcome: bool | None) -> OidResult | None:
         """Drive a handler until it answers, or until the card says PENDING (None)."""
@@ -125,22 +177,31 @@ class Control:
             answer: OidResult = stop.value
             return answer
         except TooShort as error:  # A-1: a length fault and a content fault have different statuses
-            return _refused(work.request, NdisStatus.INVALID_LENGTH, Reason.BUFFER_LENGTH, error, error.needed)
+            return _refused(work.buffer, NdisStatus.INVALID_LENGTH, Reason.BUFFER_LENGTH, error, error.needed)
         except StructureError as error:
-            return _refused(work.request, NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, error)
+            return _refused(work.buffer, NdisStatus.INVALID_DATA, Reason.BUFFER_CONTENTS, error)
         except RequestRefused as refusal:
-            return _refused(work.request, refusal.status, refusal.reason, refusal)
+            return _refused(work.buffer, refusal.status, refusal.reason, refusal)
 
     def _operate(self, operation: Operation) -> RowStatus:
         if isinstance(operation, StatusIndication):
             self._events.append(operation)
             return RowStatus.DONE
         if isinstance(operation, CardControl):
-            self._card.enable(CardControl() if self._state.marked else operation)
+            self._enable(operation)
+            return RowStatus.DONE
+        if isinstance(operation, CardReset):
+            self._card.reset()
+            self._retrying.clear()
             return RowStatus.DONE
         if operation.row is None:
             return self._card.clear_row(operation.table, operation.slot)
         return self._card.write_row(operation.table, operation.slot, operation.row)
+
+    def _enable(self, control: CardControl) -> None:
+        """Write the control register; while a row is marked, or power is low, the card is off."""
+        off = self._state.marked or self._state.power is not DevicePower.D0
+        self._card.enable(CardControl() if off else control)
 
     def _retry_marked(self) -> None:
         """Try again to clear what the card failed to clear (N-DEL-4)."""
@@ -158,8 +219,14 @@ class Control:
             self._state.marked.remove(place)
             self._state.slots[place[0]].give_back(place[1])
             if not self._state.marked:
-                self._card.enable(self._state.control)
+                self._enable(self._state.control)
 
 
-def _refused(request: OidRequest, status: NdisStatus, reason: Reason, error: Exception, needed: int = 0) -> OidResult:
-    return OidResult(status, request.buffer, bytes_needed=needed, reason=reason, detail=str(error))
+def _reset_completion(result: OidResult) -> ResetCompletion:
+    # A reset that removal overtook has failed.
+    aborted = result.status == NdisStatus.REQUEST_ABORTED
+    return ResetCompletion(ResetResult(NdisStatus.HARD_ERRORS if aborted else result.status))
+
+
+def _refused(buffer: bytes, status: NdisStatus, reason: Reason, error: Exception, needed: int = 0) -> OidResult:
+    return OidResult(status, buffer, bytes_needed=needed, reason=reason, detail=str(error))

@@ -12,16 +12,16 @@ from nicsim.boundary import (
     Card,
     Descriptor,
     Indication,
+    MiniportEvent,
     OffloadAttributes,
-    OidCompletion,
     OidRequest,
     OidResult,
+    ResetResult,
     SendResult,
-    StatusIndication,
     Table,
 )
 from nicsim.capabilities import Capabilities, NdisVersion
-from nicsim.driver import control, enabling
+from nicsim.driver import control, enabling, power
 from nicsim.driver.handles import DriverState
 from nicsim.driver.indicate import Words
 from nicsim.reasons import Reason
@@ -56,7 +56,15 @@ class ReferenceDriver:
         """A direct OID request."""
         return self._control.handle(control.DIRECT, request)
 
-    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+    def reset(self) -> ResetResult:
+        """Reset the card, and give it back what it had."""
+        return self._control.reset()
+
+    def remove(self) -> None:
+        """The NIC is removed."""
+        self._control.remove()
+
+    def poll(self) -> Sequence[MiniportEvent]:
         """What has happened since the last call."""
         return self._control.poll()
 
@@ -70,6 +78,8 @@ class ReferenceDriver:
 
     def send(self, frame: bytes, ipsec: bytes) -> SendResult:
         """A frame on its way out: by its handle, or plain where the handle is zero (N-TX-1, N-TX-10)."""
+        if not self.state.in_service:
+            return power.refused_send(self.state)
         handle = self._words.transmit_handle(ipsec)
         if handle == 0:
             return SendResult(NdisStatus.SUCCESS, frame, Reason.NO_SEND_WORK)

@@ -8,6 +8,7 @@ Used by the OID handlers (associations.py, associations_v2.py, enabling.py) and 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
@@ -53,6 +54,11 @@ class Slots:
         """Return one."""
         self._returned.append(slot)
 
+    def keep_only(self, used: set[int]) -> None:
+        """Free all slots but these."""
+        self._next = max(used, default=-1) + 1
+        self._returned = [slot for slot in reversed(range(self._next)) if slot not in used]
+
 
 @dataclass(frozen=True, slots=True)
 class OffloadedSa:
@@ -73,6 +79,15 @@ class ParserEntry:
     udp_type: UdpType
     port: int
     slot: int
+
+
+class DevicePower(IntEnum):
+    """NDIS_DEVICE_POWER_STATE, what OID_PNP_SET_POWER sets."""
+
+    D0 = 1
+    D1 = 2
+    D2 = 3
+    D3 = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +121,9 @@ class DriverState:
     configuration: Configuration = field(default_factory=Configuration)
     packet_filter: int = 0
     multicast_list: tuple[bytes, ...] = ()
+    power: DevicePower = DevicePower.D0
+    resetting: bool = False
+    removed: bool = False
     marked: list[tuple[Table, int]] = field(default_factory=list)
     """Rows that the card failed to clear: marked for deletion and tried again (N-DEL-4)."""
     _last_handle: int = FIRST_HANDLE
@@ -129,6 +147,31 @@ class DriverState:
     def version2(self) -> Version2Claims | None:
         """The version 2 claims in force."""
         return None if self.configuration.ipsec_v2 in ESP_OFF else self.capabilities.version2
+
+    @property
+    def in_service(self) -> bool:
+        """Full power, and neither resetting nor removed."""
+        return self.power is DevicePower.D0 and not self.resetting and not self.removed
+
+    def forget_what_is_not_kept(self) -> None:
+        """The card is about to forget its rows: free every slot that nothing claims, marked ones too."""
+        used: dict[Table, set[int]] = {table: set() for table in Table}
+        used[Table.PARSER] = {entry.slot for entry in self.parser_entries.values()}
+        if self.own_parser_row is not None:
+            used[Table.PARSER].add(self.own_parser_row)
+        for association in self.associations.values():
+            used[association.table].update(slot for slot, _ in association.rows)
+        for table, slots in self.slots.items():
+            slots.keep_only(used[table])
+        self.marked.clear()
+
+    def forget_everything(self) -> None:
+        """The card is gone, and with it all that was offloaded (N-RST-6)."""
+        self.associations.clear()
+        self.parser_entries.clear()
+        self.own_parser_row = None
+        self.control = CardControl()
+        self.forget_what_is_not_kept()
 
     def new_handle(self) -> int:
         """A handle that names nothing yet; it fits the host's pointer and is not reused while alive."""

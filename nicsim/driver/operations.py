@@ -18,7 +18,12 @@ class RowOperation:
     row: Row | None = None
 
 
-Operation = RowOperation | CardControl | StatusIndication
+@dataclass(frozen=True, slots=True)
+class CardReset:
+    """Have the card forget all rows and switch off."""
+
+
+Operation = RowOperation | CardControl | CardReset | StatusIndication
 Steps = Generator[Operation, bool | None, OidResult]
 """A handler at work: yields operations, is sent whether each succeeded, returns its answer."""
 

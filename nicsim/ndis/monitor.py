@@ -19,15 +19,16 @@ from nicsim.boundary import (
     Card,
     CardControl,
     Miniport,
+    MiniportEvent,
     OffloadAttributes,
     OidCompletion,
     OidRequest,
     OidResult,
     ParserRow,
+    ResetResult,
     Row,
     RowCompletion,
     RowStatus,
-    StatusIndication,
     Table,
 )
 from nicsim.errors import RuleBroken
@@ -371,7 +372,18 @@ class WatchedMiniport:
         self._monitor.raise_broken()
         return result
 
-    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+    def reset(self) -> ResetResult:
+        """Reset the NIC."""
+        result = self._miniport.reset()
+        self._monitor.raise_broken()
+        return result
+
+    def remove(self) -> None:
+        """The NIC is removed."""
+        self._miniport.remove()
+        self._monitor.raise_broken()
+
+    def poll(self) -> Sequence[MiniportEvent]:
         """What has happened since the last call."""
         events = self._miniport.poll()
         for completion in _completions(events):
@@ -380,7 +392,7 @@ class WatchedMiniport:
         return events
 
 
-def _completions(events: Iterable[OidCompletion | StatusIndication]) -> Iterator[OidCompletion]:
+def _completions(events: Iterable[MiniportEvent]) -> Iterator[OidCompletion]:
     return (event for event in events if isinstance(event, OidCompletion))
 
 

@@ -11,11 +11,14 @@ import pytest
 from nicsim.boundary import (
     Descriptor,
     Indication,
+    MiniportEvent,
     OffloadAttributes,
     OidCompletion,
     OidRequest,
     OidResult,
     RequestKind,
+    ResetCompletion,
+    ResetResult,
     SendResult,
     StatusIndication,
 )
@@ -24,11 +27,13 @@ from nicsim.nic import Nic
 from nicsim.profile import load_profile
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
+from offload_oids.ipsec_sa import OffloadIpsecAddSa
 from offload_oids.ndis_offload import NdisOffloadRevision2
 from tests.driver.builders import native_frame, sa
 
 PENDING, SUCCESS = NdisStatus.PENDING, NdisStatus.SUCCESS
 ORDINARY = Oid.OID_TCP_TASK_IPSEC_ADD_SA
+DELETE = Oid.OID_TCP_TASK_IPSEC_DELETE_SA
 DIRECT = Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA
 CONFIG, HARDWARE = Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, Oid.OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES
 ENCAPSULATION = Oid.OID_OFFLOAD_ENCAPSULATION
@@ -41,13 +46,17 @@ class Miniport:
     attributes: OffloadAttributes = field(default_factory=OffloadAttributes)
     answers: list[NdisStatus] = field(default_factory=list)
     seen: list[tuple[str, int]] = field(default_factory=list)
-    events: list[OidCompletion | StatusIndication] = field(default_factory=list)
+    events: list[MiniportEvent] = field(default_factory=list)
+    buffers: list[bytes] = field(default_factory=list)
+    resets: list[ResetResult] = field(default_factory=list)
+    removed: bool = False
 
     def initialize(self) -> OffloadAttributes:
         return self.attributes
 
     def request(self, request: OidRequest) -> OidResult:
         self.seen.append(("ordinary", request.request_id))
+        self.buffers.append(request.buffer)
         return OidResult(self.answers.pop(0) if self.answers else SUCCESS, request.buffer)
 
     def direct_request(self, request: OidRequest) -> OidResult:
@@ -60,7 +69,13 @@ class Miniport:
     def send(self, frame: bytes, ipsec: bytes) -> SendResult:
         return SendResult(SUCCESS, frame, Reason.NO_SEND_WORK)
 
-    def poll(self) -> Sequence[OidCompletion | StatusIndication]:
+    def reset(self) -> ResetResult:
+        return self.resets.pop(0)
+
+    def remove(self) -> None:
+        self.removed = True
+
+    def poll(self) -> Sequence[MiniportEvent]:
         events, self.events = self.events, []
         return events
 
@@ -183,3 +198,125 @@ def test_with_the_reference_driver_the_answers_follow_on_and_off(abi: Abi) -> No
     assert hardware() == can
     statuses = [event.status for event in nic.poll() if isinstance(event, StatusIndication)]
     assert statuses == [0x40020006] * 3
+
+
+# --- reset and removal ------------------------------------------------------------------------------------------------
+
+FILTER, GROUPS = Oid.OID_GEN_CURRENT_PACKET_FILTER, Oid.OID_802_3_MULTICAST_LIST
+
+
+@pytest.mark.rule("N-RST-4", "N-RST-3")
+def test_a_pended_reset_is_told_from_its_start_to_its_end_and_what_was_held_waits_for_the_end() -> None:
+    driver = Miniport(answers=[PENDING])
+    ndis = Ndis(driver, Abi.X64)
+    assert [asked(ndis, 1), asked(ndis, 2)] == [PENDING, PENDING]
+    driver.resets = [ResetResult(PENDING)]
+    driver.complete(1, NdisStatus.REQUEST_ABORTED)
+    assert ndis.reset() == PENDING
+    start, aborted = ndis.poll()
+    assert start == StatusIndication(NdisStatus.RESET_START, b"")
+    assert (aborted.request_id, aborted.result.status) == (1, NdisStatus.REQUEST_ABORTED)
+    assert driver.seen == [("ordinary", 1)]
+    driver.events.append(ResetCompletion(ResetResult(SUCCESS)))
+    second, end = ndis.poll()
+    assert second.request_id == 2
+    assert end == StatusIndication(NdisStatus.RESET_END, b"")
+    assert driver.seen == [("ordinary", 1), ("ordinary", 2)]
+
+
+@pytest.mark.parametrize("status", [SUCCESS, NdisStatus.SOFT_ERRORS, NdisStatus.HARD_ERRORS])
+@pytest.mark.rule("N-RST-3", "N-RST-4")
+def test_a_reset_that_is_done_at_once_is_not_told_of(status: NdisStatus) -> None:
+    driver = Miniport(resets=[ResetResult(status)])
+    ndis = Ndis(driver, Abi.X64)
+    assert ndis.reset() == status
+    assert ndis.poll() == []
+
+
+@pytest.mark.parametrize("pending", [False, True])
+@pytest.mark.parametrize("addressing_reset", [False, True])
+@pytest.mark.rule("N-RST-2")
+def test_only_after_an_addressing_reset_the_last_settings_are_sent_again(pending: bool, addressing_reset: bool) -> None:
+    driver = Miniport(OffloadAttributes(b"x", b"x"))
+    ndis = Ndis(driver, Abi.X64)
+    for number, (oid, buffer) in enumerate(
+        [(ENCAPSULATION, b"old"), (GROUPS, b"groups"), (FILTER, b"filter"), (ENCAPSULATION, b"new"), (ORDINARY, b"sa")]
+    ):
+        ndis.request(OidRequest(RequestKind.SET, oid, buffer, Abi.X64, request_id=number))
+    driver.answers = [NdisStatus.FAILURE]
+    ndis.request(OidRequest(RequestKind.SET, FILTER, b"refused", Abi.X64, request_id=9))
+    ndis.request(OidRequest(RequestKind.QUERY, FILTER, b"query", Abi.X64, request_id=10))
+    driver.buffers.clear()
+    done = ResetResult(SUCCESS, addressing_reset)
+    driver.resets = [ResetResult(PENDING) if pending else done]
+    driver.answers = [PENDING]
+    ndis.reset()
+    if pending:
+        driver.events.append(ResetCompletion(done))
+        ndis.poll()
+    if not addressing_reset:
+        assert driver.buffers == []
+        return
+    # The first pends, so the others wait for it, and so does a request of the transport.
+    assert driver.buffers == [b"filter"]
+    assert asked(ndis, 11) == PENDING
+    driver.complete(driver.seen[-1][1])
+    assert [event.request_id for event in ndis.poll() if isinstance(event, OidCompletion)] == [11]
+    assert driver.buffers == [b"filter", b"groups", b"new", bytes(8)]
+
+
+@pytest.mark.rule("N-RST-3")
+def test_a_reset_during_a_reset_changes_nothing() -> None:
+    driver = Miniport(resets=[ResetResult(PENDING), ResetResult(NdisStatus.RESET_IN_PROGRESS)])
+    ndis = Ndis(driver, Abi.X64)
+    assert [ndis.reset(), ndis.reset()] == [PENDING, NdisStatus.RESET_IN_PROGRESS]
+    assert [event.status for event in ndis.poll()] == [NdisStatus.RESET_START]
+    driver.events.append(ResetCompletion(ResetResult(SUCCESS)))
+    assert [event.status for event in ndis.poll()] == [NdisStatus.RESET_END]
+
+
+@pytest.mark.rule("N-RST-6")
+def test_removal_reaches_the_driver_and_what_was_held_with_it() -> None:
+    driver = Miniport(answers=[PENDING, NdisStatus.NOT_ACCEPTED])
+    ndis = Ndis(driver, Abi.X64)
+    asked(ndis, 1)
+    asked(ndis, 2)
+    driver.complete(1, NdisStatus.REQUEST_ABORTED)
+    ndis.remove()
+    assert driver.removed
+    done = [(event.request_id, event.result.status) for event in ndis.poll()]
+    assert done == [(1, NdisStatus.REQUEST_ABORTED), (2, NdisStatus.NOT_ACCEPTED)]
+
+
+@pytest.mark.parametrize("abi", [Abi.X86, Abi.X64], ids=["x86", "x64"])
+@pytest.mark.rule("N-RST-1", "N-RST-6", "A-26")
+def test_the_whole_nic_is_reset_and_removed_under_the_eyes_of_the_monitor(abi: Abi) -> None:
+    nic = Nic(load_profile("reference"), iv_source=bytes, abi=abi)
+    setting = bytes([0xA8, 1, 28, 0]) + struct.pack("<6I", 1, 2, 14, 1, 2, 14)
+    assert nic.request(OidRequest(RequestKind.SET, ENCAPSULATION, setting, abi)).status == SUCCESS
+    added = nic.request(OidRequest(RequestKind.SET, ORDINARY, sa().pack(abi), abi))
+    assert nic.reset() == SUCCESS
+    assert nic.receive(native_frame())[0].ipsec[0] == 2
+    handle = OffloadIpsecAddSa.unpack(added.buffer, abi).offload_handle.to_bytes(abi.pointer_size, "little")
+    assert nic.request(OidRequest(RequestKind.SET, DELETE, handle, abi)).status == SUCCESS
+    nic.remove()
+    assert nic.receive(native_frame())[0].ipsec[0] == 0
+    assert nic.request(OidRequest(RequestKind.SET, ORDINARY, sa().pack(abi), abi)).status == NdisStatus.NOT_ACCEPTED
+
+
+# --- without the queue ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("N-DEL-5", "N-OID-4")
+def test_a_harness_may_take_the_queue_away() -> None:
+    driver = Miniport(OffloadAttributes(b"x", b"x"), answers=[PENDING, PENDING, PENDING])
+    ndis = Ndis(driver, Abi.X64, serialise=False)
+    setting = bytes(range(28))
+    ndis.request(OidRequest(RequestKind.SET, ENCAPSULATION, setting, Abi.X64, request_id=1))
+    assert [asked(ndis, 2), asked(ndis, 3)] == [PENDING, PENDING]
+    assert driver.seen == [("ordinary", 1), ("ordinary", 2), ("ordinary", 3)]
+    for number in (3, 1, 2):
+        driver.complete(number)
+    assert [event.request_id for event in ndis.poll()] == [3, 1, 2]
+    # What a pended set changed is remembered all the same.
+    assert ndis.request(OidRequest(RequestKind.QUERY, ENCAPSULATION, bytes(28), Abi.X64)).buffer == setting
