@@ -11,6 +11,7 @@ import typer
 
 from nicsim import __version__
 from nicsim.cli.layout import layout
+from nicsim.cli.nic import nic
 from nicsim.cli.oids import oids
 from nicsim.cli.profile import profile
 from nicsim.cli.replay import replay
@@ -47,6 +48,7 @@ app.command()(layout)
 app.command()(oids)
 app.command()(why)
 app.add_typer(profile)
+app.command()(nic)
 
 
 def run(arguments: list[str]) -> int:
