@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from typing import Annotated, Protocol
 
 from nicsim.reasons import Reason
@@ -146,8 +146,8 @@ class Miniport(Protocol):
         """Turn what the card wrote about a received frame into out-of-band words."""
         ...
 
-    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
-        """Send a frame whose transmit word is `ipsec`."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`."""
         ...
 
     def reset(self) -> ResetResult:
@@ -172,8 +172,8 @@ class Binding(Protocol):
         """An OID request; NDIS answers some itself and queues the others as it must (N-OID-4)."""
         ...
 
-    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
-        """Send a frame whose transmit word is `ipsec`."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`."""
         ...
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
@@ -243,6 +243,20 @@ class UdpType(IntEnum):
     OTHER = 2
 
 
+class Combination(IntFlag):
+    """A transport portion inside a tunnel portion: the ways in which either may ride in UDP (N-ENC-2).
+
+    Both in UDP is none of them: it is not supported (N-ENC-1).
+    """
+
+    NATIVE = 1
+    """Neither: TRANSPORT_TUNNEL_COMBINED alone."""
+    TUNNEL_IN_UDP_OTHER = 2
+    TUNNEL_IN_UDP_IKE = 4
+    TRANSPORT_IN_UDP_OTHER = 8
+    TRANSPORT_IN_UDP_IKE = 16
+
+
 @dataclass(frozen=True, slots=True)
 class SaRow(Structure):
     """NICSIM_SA_ROW: one IPsec layer of an offloaded association.
@@ -253,7 +267,7 @@ class SaRow(Structure):
 
     spi: SPI
     protocol: UCHAR
-    """50 ESP (51 AH)."""
+    """50 ESP, 51 AH."""
     family: UCHAR
     """4 or 6."""
     portion: UCHAR
@@ -263,6 +277,10 @@ class SaRow(Structure):
     cipher: UCHAR
     authenticator: UCHAR
     icv_length: UCHAR
+    extended: UCHAR
+    """1 where sequence numbers have 64 bits: `sequence_high` counts for the ICV (N-V2-9)."""
+    linked: UCHAR
+    """1 in a row that another one's `then_slot` names: it is no packet's first layer."""
     source_address: Annotated[bytes, ByteArray(16)]
     source_mask: Annotated[bytes, ByteArray(16)]
     destination_address: Annotated[bytes, ByteArray(16)]
@@ -270,7 +288,9 @@ class SaRow(Structure):
     source_port: PORT
     destination_port: PORT
     then_slot: ULONG
-    """The slot plus one of the row for the next layer of the same association; 0 for none."""
+    """The slot plus one of the row for the next layer of the same association, in order of processing; 0 for none."""
+    sequence_high: ULONG
+    """The half of the sequence number that is not on the wire; the card guesses nothing."""
     cipher_key_length: UCHAR
     authenticator_key_length: UCHAR
     cipher_key: Annotated[bytes, ByteArray(32)]
@@ -301,6 +321,10 @@ class CardControl(Structure):
     ipv6_encapsulations: ULONG = 0
     ipv4_options: UCHAR = 0
     ipv6_extension_headers: UCHAR = 0
+    combinations: UCHAR = 0
+    """`Combination` bits: the packets of two portions that the card may work on."""
+    both_or_neither: UCHAR = 0
+    """1 where a packet of two portions is left alone unless both are offloaded (A-4)."""
 
 
 @dataclass(slots=True)  # see Indication
@@ -320,6 +344,8 @@ class Descriptor(Structure):
     """Where the decrypted data begins, behind the IV."""
     payload_end: ULONG = 0
     """Where it ends, before the ICV; padding, pad length and next header included."""
+    next_slot: ULONG = 0
+    """The row of the transport portion, where both portions were checked; its payload is the one meant above."""
 
 
 Row = SaRow | ParserRow
@@ -348,8 +374,11 @@ class Card(Protocol):
         """Process a frame off the wire: the frame as it goes up, and what was done to it."""
         ...
 
-    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
-        """Process a frame on its way out with the association in `slot` of the outbound table."""
+    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+        """Process a frame on its way out with the association in `slot` of the outbound table.
+
+        `tunnel_slot` has the association of the tunnel portion, where the frame has both.
+        """
         ...
 
     def poll(self) -> Sequence[RowCompletion]:

@@ -35,6 +35,10 @@ class Version1Claims:
     tunnel: bool = True
     send: bool = True
     receive: bool = True
+    ah: bool = False
+    """AH, in the modes and directions of ESP."""
+    ah_esp_combined: bool = False
+    transport_tunnel_combined: bool = False
     ipv4_options: bool = False
     udp_esp: int = 0
     """The IPSEC_*_UDPESP_* parse flags of N-CAP-10."""
@@ -52,8 +56,12 @@ class Version2Claims:
     ipv6: bool = True
     ip_options: bool = False
     extension_headers: bool = False
+    ah: bool = False
+    esp: bool = True
+    ah_esp_combined: bool = False
     transport: bool = True
     tunnel: bool = True
+    transport_tunnel_combined: bool = False
     extended_sequence_numbers: bool = False
     udp_esp: int = 0
     """The UdpEsp flags of N-V2-2: 1 transport, 2 tunnel, 4 and 8 the two combinations."""
@@ -73,6 +81,8 @@ class Readings:
 
     confidentiality_key_first: bool = True
     """A-2: the order of the keys in KeyMat; False: integrity key first, as the OFFLOAD_ALGO_INFO page has it."""
+    outer_layer_alone_is_processed: bool = True
+    """A-4: where only the tunnel portion of a packet is offloaded, that one is processed; False: neither."""
     other_ports_need_ike_flags: bool = True
     """A-5: entries beyond (OTHER, 4500) are taken where the IKE flags are reported; False: never."""
     second_enabling_set_fails: bool = True

@@ -53,6 +53,9 @@ class Version1(_Model):
     integrity: list[Literal["MD5", "SHA_1"]]
     modes: list[Mode] = ["transport", "tunnel"]
     directions: list[Literal["send", "receive"]] = ["send", "receive"]
+    ah: bool = False
+    ah_esp_combined: bool = False
+    transport_tunnel_combined: bool = False
     ipv4_options: bool = False
     udp_esp: list[str] = []
 
@@ -63,17 +66,23 @@ class Version2(_Model):
     encryption: list[str]
     authentication: list[str]
     modes: list[Mode] = ["transport", "tunnel"]
+    ah: bool = False
+    esp: bool = True
+    ah_esp_combined: bool = False
+    transport_tunnel_combined: bool = False
+    extended_sequence_numbers: bool = False
     sa_capacity: Rows
     ipv6: bool = False
     ipv4_options: bool = False
     ipv6_extension_headers: bool = False
-    udp_esp: list[Literal["TRANSPORT", "TUNNEL"]] = []
+    udp_esp: list[Literal["TRANSPORT", "TUNNEL", "TRANSPORT_OVER_UDP_ESP_TUNNEL", "TRANSPORT_OVER_TUNNEL"]] = []
 
 
 class ReadingChoices(_Model):
     """The disputed readings that differ from the digest's (A-n); see `nicsim.capabilities.Readings`."""
 
     confidentiality_key_first: bool = True
+    outer_layer_alone_is_processed: bool = True
     other_ports_need_ike_flags: bool = True
     second_enabling_set_fails: bool = True
     mask_zero_is_any: bool = True
@@ -188,9 +197,21 @@ def version_1_claims(claims: Version1, where: str) -> Version1Claims:
         tunnel="tunnel" in claims.modes,
         send="send" in claims.directions,
         receive="receive" in claims.directions,
+        ah=claims.ah,
+        ah_esp_combined=claims.ah_esp_combined,
+        transport_tunnel_combined=claims.transport_tunnel_combined,
         ipv4_options=claims.ipv4_options,
         udp_esp=flags(UdpEspParseFlags, "", claims.udp_esp, where),
     )
+
+
+# The two combinations have names that begin in two ways; here both say what is over what.
+UDP_ESP_SUBTYPES = {
+    "TRANSPORT": IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT,
+    "TUNNEL": IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL,
+    "TRANSPORT_OVER_UDP_ESP_TUNNEL": IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL,
+    "TRANSPORT_OVER_TUNNEL": IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL,
+}
 
 
 def version_2_claims(claims: Version2, where: str) -> Version2Claims:
@@ -204,9 +225,14 @@ def version_2_claims(claims: Version2, where: str) -> Version2Claims:
         ipv6=claims.ipv6,
         ip_options=claims.ipv4_options,
         extension_headers=claims.ipv6_extension_headers,
+        ah=claims.ah,
+        esp=claims.esp,
+        ah_esp_combined=claims.ah_esp_combined,
+        transport_tunnel_combined=claims.transport_tunnel_combined,
+        extended_sequence_numbers=claims.extended_sequence_numbers,
         transport="transport" in claims.modes,
         tunnel="tunnel" in claims.modes,
-        udp_esp=flags(IpsecOffloadV2UdpEsp, "IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_", list(claims.udp_esp), where),
+        udp_esp=int(reduce(or_, (UDP_ESP_SUBTYPES[name] for name in claims.udp_esp), IpsecOffloadV2UdpEsp(0))),
     )
 
 

@@ -32,6 +32,10 @@ class Reason(Enum):
         "The ICV does not match; the packet is handed up as it came, with the status that says which layer failed.")
     SYNTAX_INVALID = (3, "syntax-invalid", "N-RX-15",
         "The packet is too short for the ESP fields of its association, or its ciphertext is no multiple of the block.")
+    CHECKED = (4, "checked", "N-RX-6",
+        "The card checked the ICV of AH; nothing was encrypted.")
+    PROTOCOL_INVALID = (5, "protocol-invalid", "N-RX-15",
+        "The packet has other IPsec headers than its association: one of AH and ESP is missing, or is another's.")
     # --- the card's receive path: left untouched ---------------------------------------------------------------
     NOT_IP = (10, "not-ip", None,
         "The frame carries no IP packet, so there is nothing for IPsec to do.")
@@ -61,6 +65,10 @@ class Reason(Enum):
         "An association with this SPI is offloaded, but for other addresses or ports.")
     ENCAPSULATION_MISMATCH = (23, "encapsulation-mismatch", "N-RX-2",
         "An association with this SPI is offloaded, but for packets that are encapsulated in another way.")
+    COMBINATION_NOT_ENABLED = (24, "combination-not-enabled", "A-4",
+        "The packet has a tunnel and a transport portion, and this combination was not both claimed and enabled.")
+    INNER_NOT_OFFLOADED = (25, "inner-not-offloaded", "A-4",
+        "The packet's tunnel association is offloaded, its transport one is not, and the card does both or neither.")
     # --- the card's send path ----------------------------------------------------------------------------------
     SEALED = (30, "sealed", "N-TX-3",
         "The card filled in the IV, encrypted the payload and wrote the ICV.")
@@ -112,6 +120,8 @@ class Reason(Enum):
         "No offload of this card supports the requested link encapsulation.")
     TASK_NOT_CLAIMED = (58, "task-not-claimed", "N-CAP-9",
         "The enabling set asks for a task or a feature that the query did not report.")
+    ESP_NOT_CLAIMED = (59, "esp-not-claimed", "N-V2-1",
+        "The card does not claim ESP.")
     # --- OID requests: state ---------------------------------------------------------------------------------------
     SA_TABLE_FULL = (60, "sa-table-full", "N-SA-23",
         "The card's table of associations is full.")

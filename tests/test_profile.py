@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -37,12 +37,13 @@ def test_the_presets_are_kinds_of_cards() -> None:
     versions = [NdisVersion.NDIS_5_1, NdisVersion.NDIS_6_1, NdisVersion.NDIS_6_1]
     assert [profile.ndis for profile in (old, new, both)] == versions
     assert (old.version2, new.version1) == (None, None)
-    every = Version1Claims(udp_esp=0x33)
+    every = Version1Claims(udp_esp=0xFF, ah=True, ah_esp_combined=True, transport_tunnel_combined=True)
     assert old.version1 == every
-    assert both.version1 == Version1Claims(udp_esp=0x33, ipv4_options=True)
+    assert both.version1 == replace(every, ipv4_options=True)
     v2 = Version2Claims(
-        authentication=0x3F, encryption=0x1FF, sa_capacity=2048, ip_options=True, extension_headers=True, udp_esp=3
-    )
+        authentication=0x3F, encryption=0x1FF, sa_capacity=2048, ip_options=True, extension_headers=True, udp_esp=15,
+        ah=True, ah_esp_combined=True, transport_tunnel_combined=True,
+    )  # fmt: skip
     assert new.version2 == v2
     assert both.version2
     assert both.version2.sa_capacity == 8192

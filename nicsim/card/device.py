@@ -50,9 +50,9 @@ class SimulatedCard:
         """Process a frame off the wire."""
         return receive.receive(self.rows, frame, self.link_type)
 
-    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
+    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
         """Process a frame on its way out."""
-        return send.send(self.rows, frame, self.link_type, slot, self._iv_source)
+        return send.send(self.rows, frame, self.link_type, slot, self._iv_source, tunnel_slot)
 
     def poll(self) -> Sequence[RowCompletion]:
         """Row operations finished since the last call: none, for this card finishes them at once."""

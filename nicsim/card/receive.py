@@ -2,10 +2,11 @@
 
 Read `STEPS` next to "Processing UDP-Encapsulated ESP Packets" and "Offloading IPsec Tasks in the Receive Path": one
 question a step, in the order of the documentation, each with its rule. A step that answers with a reason ends the
-walk, and the frame goes up untouched. When every step has passed, `process` checks and decrypts in place. Nothing
-here raises because of what arrived: a bad packet is an outcome.
+walk, and the frame goes up untouched. When every step has passed, `process` checks and decrypts in place, layer by
+layer: AH before the ESP it covers, the tunnel portion before the transport portion inside, which walks steps of its
+own. Nothing here raises because of what arrived: a bad packet is an outcome.
 
-Called by card/device.py. Uses rows.py, wire/packet.py, wire/esp.py and ipsec/transforms.py.
+Called by card/device.py. Uses rows.py, wire/packet.py, wire/esp.py, ipsec/ah.py and ipsec/transforms.py.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nicsim.boundary import Descriptor, ParserRow, Portion, SaRow, UdpType
+from nicsim.boundary import Combination, Descriptor, ParserRow, Portion, SaRow, UdpType
 from nicsim.card.rows import LoadedSa, Rows
 from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, NotIp
+from nicsim.ipsec import ah
 from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.wire.esp import (
     ESP_HEADER_LENGTH,
@@ -28,25 +30,54 @@ from nicsim.wire.esp import (
     classify_port_4500,
     spi_and_sequence,
 )
-from nicsim.wire.packet import ETHERNET_HEADER_LENGTH, Packet, parse_frame
+from nicsim.wire.packet import ETHERNET_HEADER_LENGTH, IPV6_HEADER_LENGTH, LinkType, Packet, parse_frame
 from offload_oids import CryptoStatus
 
 AH_SPI_OFFSET = 4
 
 NOT_ESP = {Datagram.IKE: Reason.IKE, Datagram.KEEPALIVE: Reason.KEEPALIVE, Datagram.RUNT: Reason.RUNT}
 AUTHENTICATION_FAILED = {
-    Portion.TRANSPORT: CryptoStatus.CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
-    Portion.TUNNEL: CryptoStatus.CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+    (PROTOCOL_AH, Portion.TRANSPORT): CryptoStatus.CRYPTO_TRANSPORT_AH_AUTH_FAILED,
+    (PROTOCOL_ESP, Portion.TRANSPORT): CryptoStatus.CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
+    (PROTOCOL_AH, Portion.TUNNEL): CryptoStatus.CRYPTO_TUNNEL_AH_AUTH_FAILED,
+    (PROTOCOL_ESP, Portion.TUNNEL): CryptoStatus.CRYPTO_TUNNEL_ESP_AUTH_FAILED,
 }
+OPENED, CHECKED = Reason.OPENED, Reason.CHECKED
+
+COMBINATIONS = {
+    # how the tunnel rides, how the transport portion inside rides
+    (UdpType.NATIVE, UdpType.NATIVE): Combination.NATIVE,
+    (UdpType.OTHER, UdpType.NATIVE): Combination.TUNNEL_IN_UDP_OTHER,
+    (UdpType.IKE, UdpType.NATIVE): Combination.TUNNEL_IN_UDP_IKE,
+    (UdpType.NATIVE, UdpType.OTHER): Combination.TRANSPORT_IN_UDP_OTHER,
+    (UdpType.NATIVE, UdpType.IKE): Combination.TRANSPORT_IN_UDP_IKE,
+}
+IPV4_IN_TUNNEL, IPV6_IN_TUNNEL = 4, 41
+UDP_BYTE, IPSEC_BYTES = bytes((PROTOCOL_UDP,)), (bytes((PROTOCOL_ESP,)), bytes((PROTOCOL_AH,)))
+TUNNELLED = frozenset({IPV4_IN_TUNNEL, IPV6_IN_TUNNEL})
+# Hop-by-hop options, routing, fragment, destination options: what IPsec may stand behind.
+EXTENSION_HEADERS = frozenset({0, 43, 44, 60})
 
 
 class Walk:
-    """One frame on its way through the steps, and what they have found in it so far."""
+    """One portion of a frame on its way through the steps, and what they have found in it so far.
 
-    __slots__ = ("association", "esp", "esp_end", "frame", "link_type", "packet", "parser_slot", "parsers", "rows")
+    The tunnel portion, or the only one, sees the whole frame; a transport portion inside sees the packet that the
+    tunnel held, as its frame.
+    """
+
+    __slots__ = (
+        "association", "begin", "end", "esp", "esp_end", "frame", "inner", "link_type", "next_header", "packet",
+        "parser_slot", "parsers", "rows", "status",
+    )  # fmt: skip
 
     packet: Packet
     association: LoadedSa
+    inner: Walk
+    """The portion inside, once somebody looked for it."""
+    begin: int
+    """Where the payload of the last layer begins and ends, once that layer was opened."""
+    end: int
 
     def __init__(self, rows: Rows, frame: bytes, link_type: int) -> None:
         self.rows = rows
@@ -56,6 +87,8 @@ class Walk:
         self.esp = 0
         self.esp_end = 0
         self.parser_slot = -1
+        self.next_header = -1
+        self.status = 0
 
 
 def find_ip(walk: Walk) -> Reason | None:
@@ -197,6 +230,10 @@ STEPS: tuple[Step, ...] = (
 )
 # fmt: on
 QUESTIONS: tuple[Question, ...] = tuple(step.ask for step in STEPS)
+# Inside a tunnel: is there a portion that the card could process? What link it came by was asked before.
+INNER_QUESTIONS: tuple[Question, ...] = (
+    find_ip, is_whole, is_for_ipsec, has_parser_entry, is_esp, has_claimed_options,
+)  # fmt: skip
 
 
 def receive(rows: Rows, frame: bytes, link_type: int) -> tuple[bytes, Descriptor]:
@@ -220,20 +257,135 @@ def process(walk: Walk) -> tuple[bytes, Descriptor]:
     The card does no replay check and looks at no padding: the host does (N-RX-7). A packet that fails goes up as it
     came, with the status of the portion that failed (N-RX-14, N-RX-16).
     """
-    frame, association = walk.frame, walk.association
+    received = walk.frame
+    reason = open_portion(walk, None)
+    if walk.next_header in TUNNELLED and may_hold_ipsec(walk):
+        return process_inside(walk, received, reason)
+    return finished(walk, reason)
+
+
+def finished(walk: Walk, reason: Reason) -> tuple[bytes, Descriptor]:
+    """What goes up of a packet with one portion that was processed."""
+    slot, parser_slot = walk.association.slot + 1, walk.parser_slot + 1
+    if reason is OPENED:
+        return walk.frame, Descriptor(OPENED.number, 1, 0, 0, slot, parser_slot, walk.begin, walk.end)
+    return walk.frame, Descriptor(reason.number, 1, 0, walk.status, slot, parser_slot)
+
+
+def open_portion(walk: Walk, portion: Portion | None) -> Reason:
+    """AH, then the ESP that it covers, or one of them (A-18). `portion` None: the one that the row says."""
+    association = walk.association
+    row = association.row
+    if row.protocol == PROTOCOL_AH:
+        reason = check_ah(walk, association, portion)
+        if reason is not CHECKED or not row.then_slot:
+            return reason
+        covered = walk.rows.inbound.get(row.then_slot - 1)
+        if covered is None or not is_esp_of(walk, covered.row):
+            return invalid_protocol(walk)
+        association = covered
+    elif row.linked:
+        return invalid_protocol(walk)  # ESP came without the AH that goes with it
+    return open_esp(walk, association, portion)
+
+
+def open_esp(walk: Walk, association: LoadedSa, portion: Portion | None) -> Reason:
+    frame = walk.frame
     begin, end = walk.esp + ESP_HEADER_LENGTH + association.iv_length, walk.esp_end - association.icv_length
-    parser_slot = walk.parser_slot + 1
     try:
-        plaintext = association.transform.open(frame, walk.esp, walk.esp_end)
+        plaintext = association.transform.open(frame, walk.esp, walk.esp_end, association.sequence_high)
     except IntegrityError:
-        reason, status = Reason.ICV_WRONG, AUTHENTICATION_FAILED[Portion(association.row.portion)]
+        return wrong_icv(walk, association.row, portion)
     except EspSyntaxError:
-        reason, status = Reason.SYNTAX_INVALID, CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX
-    else:
-        opened = frame[:begin] + plaintext + frame[end:]
-        number = Reason.OPENED.number
-        return opened, Descriptor(number, 1, 0, 0, association.slot + 1, parser_slot, begin, end)
-    return frame, Descriptor(reason.number, 1, 0, status, association.slot + 1, parser_slot)
+        return invalid_syntax(walk)
+    walk.frame = frame[:begin] + plaintext + frame[end:]
+    walk.begin, walk.end, walk.next_header = begin, end, plaintext[-1]
+    return OPENED
+
+
+def check_ah(walk: Walk, association: LoadedSa, portion: Portion | None) -> Reason:
+    """Check AH; what it covers begins behind it, and so does the ESP that may be there."""
+    frame, start, end = walk.frame, walk.esp, walk.esp_end
+    try:
+        length = ah.header_length(association.transform, frame, start, end)
+        ah.check(association.transform, frame, walk.packet.network, start, end, association.sequence_high)
+    except IntegrityError:
+        return wrong_icv(walk, association.row, portion)
+    except EspSyntaxError:
+        return invalid_syntax(walk)
+    walk.esp = walk.begin = start + length
+    walk.end, walk.next_header = end, frame[start]
+    return CHECKED
+
+
+def is_esp_of(walk: Walk, row: SaRow) -> bool:
+    """Whether AH covers ESP with the SPI of the row; ESP too short for an SPI is a matter of syntax."""
+    if walk.next_header != PROTOCOL_ESP:
+        return False
+    return walk.esp_end - walk.esp < ESP_HEADER_LENGTH or spi_and_sequence(walk.frame, walk.esp)[0] == row.spi
+
+
+def wrong_icv(walk: Walk, row: SaRow, portion: Portion | None) -> Reason:
+    walk.status = AUTHENTICATION_FAILED[row.protocol, Portion(row.portion) if portion is None else portion]
+    return Reason.ICV_WRONG
+
+
+def invalid_syntax(walk: Walk) -> Reason:
+    walk.status = CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX
+    return Reason.SYNTAX_INVALID
+
+
+def invalid_protocol(walk: Walk) -> Reason:
+    walk.status = CryptoStatus.CRYPTO_INVALID_PROTOCOL
+    return Reason.PROTOCOL_INVALID
+
+
+# --- the transport portion inside a tunnel portion ---------------------------------------------------------------
+
+
+def may_hold_ipsec(walk: Walk) -> bool:
+    """A quick look into a tunnel, which mostly holds anything but IPsec; the steps of the portion inside look again."""
+    frame, begin = walk.frame, walk.begin
+    ipv4 = walk.next_header == IPV4_IN_TUNNEL
+    protocol = frame[begin + 9 : begin + 10] if ipv4 else frame[begin + 6 : begin + 7]
+    if protocol != UDP_BYTE:
+        return protocol in IPSEC_BYTES or (not ipv4 and bool(protocol) and protocol[0] in EXTENSION_HEADERS)
+    port = begin + ((frame[begin] & 0xF) * 4 if ipv4 else IPV6_HEADER_LENGTH) + 2
+    return walk.rows.parsers_of(int.from_bytes(frame[port : port + 2], "big")) is not None
+
+
+def process_inside(walk: Walk, received: bytes, reason: Reason) -> tuple[bytes, Descriptor]:
+    """The tunnel portion is open: now the transport portion in it, if there is one (N-RX-2, N-RX-3, A-4, A-22).
+
+    A packet of both portions, when that is not enabled, goes up as it was `received`.
+    """
+    link_type = LinkType.IPV4 if walk.next_header == IPV4_IN_TUNNEL else LinkType.IPV6
+    inner = Walk(walk.rows, walk.frame[walk.begin : walk.end], link_type)
+    if any(question(inner) is not None for question in INNER_QUESTIONS):
+        return finished(walk, reason)
+    walk.inner = inner
+    control = walk.rows.control
+    ridden = UdpType(walk.association.row.udp_type), UdpType(inner.parsers[0][1].udp_type if inner.parsers else 0)
+    if not control.combinations & COMBINATIONS.get(ridden, 0):
+        return received, untouched(Reason.COMBINATION_NOT_ENABLED)
+    if is_offloaded(inner) is not None:
+        return (received, untouched(Reason.INNER_NOT_OFFLOADED)) if control.both_or_neither else finished(walk, reason)
+    return finished_both(walk, inner, reason, open_portion(inner, Portion.TRANSPORT))
+
+
+def finished_both(walk: Walk, inner: Walk, outer_reason: Reason, reason: Reason) -> tuple[bytes, Descriptor]:
+    """What goes up of a packet whose two portions were checked; its payload is the innermost that was decrypted."""
+    frame = walk.frame[: walk.begin] + inner.frame + walk.frame[walk.end :]
+    begin = end = 0
+    if reason is OPENED:
+        begin, end = walk.begin + inner.begin, walk.begin + inner.end
+    elif reason is CHECKED and outer_reason is OPENED:
+        reason, begin, end = OPENED, walk.begin, walk.end
+    slots = walk.association.slot + 1, max(walk.parser_slot, inner.parser_slot) + 1
+    return frame, Descriptor(reason.number, 1, 1, inner.status, *slots, begin, end, inner.association.slot + 1)
+
+
+# --- explained ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +407,31 @@ def explain(rows: Rows, frame: bytes, link_type: int) -> list[StepTaken]:
         taken.append(StepTaken(step.question, step.rule, step.looks_at(walk), reason))
         if reason is not None:
             return taken
-    reason = BY_NUMBER[process(walk)[1].reason]
-    icv = max(walk.esp, walk.esp_end - walk.association.icv_length), walk.esp_end
-    taken.append(StepTaken("Is its ICV right?", "N-RX-6", icv, None if reason is Reason.OPENED else reason))
+    taken.extend(explain_portions(walk))
     return taken
+
+
+def explain_portions(walk: Walk) -> list[StepTaken]:
+    """What `process` makes of a frame that has passed the steps."""
+    outer_icv = icv_of(walk)
+    reason: Reason | None = BY_NUMBER[process(walk)[1].reason]
+    reason = None if reason in (OPENED, CHECKED) else reason
+    if not hasattr(walk, "inner"):
+        return [StepTaken("Is its ICV right?", "N-RX-6", outer_icv, reason)]
+    opened = StepTaken("Is its ICV right?", "N-RX-6", outer_icv, None)
+    inner = walk.inner
+    if not hasattr(inner, "association"):
+        looked_at = walk.begin + inner.esp, walk.begin + inner.esp + ESP_HEADER_LENGTH
+        return [opened, StepTaken("Are both its portions enabled and offloaded?", "A-4", looked_at, reason)]
+    begin, end = icv_of(inner)
+    looked_at = walk.begin + begin, walk.begin + end
+    return [opened, StepTaken("Is the ICV of the portion inside right?", "N-RX-3", looked_at, reason)]
+
+
+def icv_of(walk: Walk) -> tuple[int, int]:
+    """Where the ICV of a portion's first layer is."""
+    association = walk.association
+    if association.row.protocol == PROTOCOL_AH:
+        begin = walk.packet.payload + ah.AH_FIXED_LENGTH
+        return min(begin, walk.esp_end), min(begin + association.icv_length, walk.esp_end)
+    return max(walk.esp, walk.esp_end - association.icv_length), walk.esp_end

@@ -66,6 +66,7 @@ class LoadedSa:
     transform: Transform
     iv_length: int
     icv_length: int
+    sequence_high: int | None
     source: int
     source_mask: int
     destination: int
@@ -94,6 +95,7 @@ def _load(slot: int, row: SaRow) -> LoadedSa:
         transform=transform,
         iv_length=transform.keys.encryption.iv_length,
         icv_length=transform.keys.icv_length,
+        sequence_high=row.sequence_high if row.extended else None,
         source=int.from_bytes(row.source_address[:length], "big") & source_mask,
         source_mask=source_mask,
         destination=int.from_bytes(row.destination_address[:length], "big") & destination_mask,

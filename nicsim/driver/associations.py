@@ -29,6 +29,7 @@ from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, StructureError
 from offload_oids.ipsec_sa import (
+    OffloadAlgoInfo,
     OffloadConfAlgo,
     OffloadIntegrityAlgo,
     OffloadIpsecAddSa,
@@ -55,7 +56,7 @@ class Algorithm:
     """The card's number for it."""
     key_length: int
     claim: str
-    """The member of the claims that must be set."""
+    """The member of the claims that must be set; empty for what needs none."""
 
 
 CONFIDENTIALITY: dict[int, Algorithm] = {
@@ -64,10 +65,14 @@ CONFIDENTIALITY: dict[int, Algorithm] = {
     OffloadConfAlgo.OFFLOAD_IPSEC_CONF_3_DES: Algorithm(EspCipher.TRIPLE_DES_CBC, 24, "triple_des"),
 }
 INTEGRITY: dict[int, Algorithm] = {
+    OffloadIntegrityAlgo.OFFLOAD_IPSEC_INTEGRITY_NONE: Algorithm(EspAuthenticator.NONE, 0, ""),
     OffloadIntegrityAlgo.OFFLOAD_IPSEC_INTEGRITY_MD5: Algorithm(EspAuthenticator.HMAC_MD5, 16, "md5"),
     OffloadIntegrityAlgo.OFFLOAD_IPSEC_INTEGRITY_SHA: Algorithm(EspAuthenticator.HMAC_SHA1, 20, "sha_1"),
 }
+NO_CIPHER = Algorithm(EspCipher.NULL, 0, "")
+"""AH encrypts nothing, and needs no claim of null encryption for that."""
 ICV_LENGTH = 12
+PROTOCOL_OF: dict[int, int] = {OffloadOperation.AUTHENTICATE: 51, OffloadOperation.ENCRYPT: 50}
 
 # Either of two subtypes has its UDP-encapsulated layer in transport mode, either of two in tunnel mode (N-ENC-2).
 PARSE_FLAGS = {
@@ -88,16 +93,16 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     add = OffloadIpsecAddSa.unpack(request.buffer, request.abi)
 
     # CHECK
-    row = checked_row(state, Filter.of_add_sa(add), counted_elements(add), add.key_mat, UdpType.NATIVE)
+    rows = checked_rows(state, Filter.of_add_sa(add), counted_elements(add), add.key_mat, UdpType.NATIVE)
     table = direction_of(add.flags)
-    require_room(state, table, parser=False)
+    require_room(state, table, len(rows), parser=False)
 
     # ACT
-    slot = state.slots[table].take()
-    if not (yield from program(state, [RowOperation(table, slot, row)])):
-        raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
+    placed = place(state, table, rows)
+    if not (yield from program(state, writes_of(table, placed))):
+        raise row_refused(table, placed)
     handle = state.new_handle()
-    state.associations[handle] = OffloadedSa(handle, 1, table, ((slot, row),))
+    state.associations[handle] = OffloadedSa(handle, 1, table, placed)
 
     # ANSWER
     return added(request, replace(add, offload_handle=handle))
@@ -117,22 +122,22 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
     new_entry = table is Table.INBOUND and entry is None
     if new_entry:
         require_parsing(state, udp_type, add.encap_type_entry.dst_encap_port, sa_filter.portion)
-    row = checked_row(state, sa_filter, counted_elements(add), add.key_mat, udp_type)
-    require_room(state, table, parser=new_entry)
+    rows = checked_rows(state, sa_filter, counted_elements(add), add.key_mat, udp_type)
+    require_room(state, table, len(rows), parser=new_entry)
 
     # ACT
-    slot = state.slots[table].take()
-    writes = [RowOperation(table, slot, row)]
+    placed = place(state, table, rows)
+    writes = writes_of(table, placed)
     if new_entry:
         port = add.encap_type_entry.dst_encap_port
         entry = ParserEntry(state.new_handle(), udp_type, port, state.slots[Table.PARSER].take())
         writes.insert(0, RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)))
     if not (yield from program(state, writes)):
-        raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
+        raise row_refused(table, placed)
     if new_entry and entry:
         state.parser_entries[entry.handle] = entry
     handle = state.new_handle()
-    state.associations[handle] = OffloadedSa(handle, 1, table, ((slot, row),))
+    state.associations[handle] = OffloadedSa(handle, 1, table, placed)
 
     # ANSWER
     entry_handle = entry.handle if entry else add.encap_type_entry_offld_handle
@@ -252,21 +257,42 @@ def known_entry(state: DriverState, add: OffloadIpsecAddUdpespSa) -> ParserEntry
     return state.entry_for(udp_type_of(add.encap_type_entry.udp_encap_type), add.encap_type_entry.dst_encap_port)
 
 
-def checked_row(
+def checked_rows(
     state: DriverState,
     sa_filter: Filter,
     elements: tuple[OffloadSecurityAssociation, ...],
     key_mat: bytes,
     udp: UdpType,
-) -> SaRow:
-    """The row that the request asks for, or the first thing that is wrong with it."""
+) -> tuple[SaRow, ...]:
+    """The rows that the request asks for in the order of processing, or the first thing that is wrong with it.
+
+    The host lists them as the sender processes them; the receiver checks AH first (N-SA-9, A-18).
+    """
     claims = state.version1
     if claims is None:
         raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, "version 1 is not claimed, or was disabled")
-    esp = require_one_esp(elements)
+    require_elements(claims, elements, udp)
     require_mode(claims, sa_filter, udp)
-    cipher, authenticator = require_algorithms(claims, esp)
-    cipher_key, authenticator_key = split_keys(state, esp, key_mat)
+    algorithms = [require_algorithms(claims, element, beside_ah=len(elements) > 1) for element in elements]
+    keys = split_keys(state, elements, key_mat)
+    rows = tuple(
+        row_for(state, sa_filter, element, choice, pair, udp)
+        for element, choice, pair in zip(elements, algorithms, keys, strict=True)
+    )
+    return rows if sa_filter.direction is Table.OUTBOUND else rows[::-1]
+
+
+def row_for(
+    state: DriverState,
+    sa_filter: Filter,
+    element: OffloadSecurityAssociation,
+    algorithms: tuple[Algorithm, Algorithm],
+    keys: tuple[bytes, bytes],
+    udp: UdpType,
+) -> SaRow:
+    """The row of one element that was found right; `place` links it to the other one."""
+    cipher, authenticator = algorithms
+    cipher_key, authenticator_key = keys
     # A tunnel association is found by its tunnel end point, a transport one by its filter (A-16, A-36).
     if sa_filter.portion is Portion.TUNNEL:
         source, source_mask = bytes(4), bytes(4)
@@ -276,15 +302,17 @@ def checked_row(
         destination, destination_mask = filter_address(state, sa_filter.dst_addr, sa_filter.dst_mask)
     inbound_udp = sa_filter.direction is Table.INBOUND and udp is not UdpType.NATIVE
     return SaRow(
-        spi=esp.spi,
-        protocol=50,
+        spi=element.spi,
+        protocol=PROTOCOL_OF[element.operation],
         family=4,
         portion=sa_filter.portion,
         udp_type=udp,
         parser_set=VERSION_1_PARSER_SET if inbound_udp else 0,
         cipher=cipher.number,
         authenticator=authenticator.number,
-        icv_length=ICV_LENGTH,
+        icv_length=ICV_LENGTH if authenticator.number else 0,
+        extended=0,
+        linked=0,
         source_address=source.ljust(16, b"\0"),
         source_mask=source_mask.ljust(16, b"\0"),
         destination_address=destination.ljust(16, b"\0"),
@@ -292,6 +320,7 @@ def checked_row(
         source_port=sa_filter.src_port if udp is not UdpType.NATIVE else 0,
         destination_port=sa_filter.dst_port if udp is not UdpType.NATIVE else 0,
         then_slot=0,
+        sequence_high=0,
         cipher_key_length=len(cipher_key),
         authenticator_key_length=len(authenticator_key),
         cipher_key=cipher_key.ljust(32, b"\0"),
@@ -308,19 +337,19 @@ def counted_elements(add: OffloadIpsecAddSa | OffloadIpsecAddUdpespSa) -> tuple[
         raise RequestRefused(INVALID, Reason.NUMBER_OF_SAS, str(error)) from None
 
 
-def require_one_esp(elements: tuple[OffloadSecurityAssociation, ...]) -> OffloadSecurityAssociation:
-    """The single ESP element. ESP then AH is the one legal pair, and no card here claims AH (N-SA-9, N-SA-10)."""
+def require_elements(claims: Version1Claims, elements: tuple[OffloadSecurityAssociation, ...], udp: UdpType) -> None:
+    """ESP, AH, or the one legal pair: ESP, then AH (N-SA-9, N-SA-10). AH never rides in UDP."""
     operations = [element.operation for element in elements]
     ah, esp = OffloadOperation.AUTHENTICATE, OffloadOperation.ENCRYPT
-    if operations in ([ah], [esp, ah]):
-        raise RequestRefused(UNSUPPORTED, Reason.AH_NOT_CLAIMED, "the request needs AH, which the card does not claim")
-    if operations != [esp]:
+    if operations not in ([ah], [esp], [esp, ah]):
         raise RequestRefused(
             INVALID, Reason.NUMBER_OF_SAS, f"operations must be ESP (2), AH (1), or ESP then AH, not {operations}"
         )
-    if elements[0].spi == 0:
+    claimed = claims.ah and udp is UdpType.NATIVE and (len(operations) == 1 or claims.ah_esp_combined)
+    if ah in operations and not claimed:
+        raise RequestRefused(UNSUPPORTED, Reason.AH_NOT_CLAIMED, "the request needs AH, which the card does not claim")
+    if any(element.spi == 0 for element in elements):
         raise RequestRefused(INVALID, Reason.SPI_ZERO, "SPI must not be 0")
-    return elements[0]
 
 
 def require_mode(claims: Version1Claims, sa_filter: Filter, udp: UdpType) -> None:
@@ -356,19 +385,24 @@ def require_parsing(state: DriverState, udp: UdpType, port: int, portion: Portio
         )
 
 
-def require_algorithms(claims: Version1Claims, esp: OffloadSecurityAssociation) -> tuple[Algorithm, Algorithm]:
+def require_algorithms(
+    claims: Version1Claims, element: OffloadSecurityAssociation, *, beside_ah: bool
+) -> tuple[Algorithm, Algorithm]:
     """Cipher and authenticator: known, claimed, and with the key lengths they need (N-SA-11 to N-SA-15, A-19)."""
-    confidentiality, integrity = esp.conf_algo.algo_identifier, esp.integrity_algo.algo_identifier
-    cipher = CONFIDENTIALITY.get(confidentiality)
+    confidentiality, integrity = element.conf_algo.algo_identifier, element.integrity_algo.algo_identifier
+    is_ah = element.operation == OffloadOperation.AUTHENTICATE
+    if is_ah and element.conf_algo != OffloadAlgoInfo():
+        raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, "ConfAlgo of AH must be all zeros")
+    cipher = NO_CIPHER if is_ah else CONFIDENTIALITY.get(confidentiality)
     if cipher is None:
         raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"ConfAlgo must be 0, 1 or 3, not {confidentiality}")
     if integrity == OffloadIntegrityAlgo.OFFLOAD_IPSEC_INTEGRITY_NONE:
-        raise RequestRefused(INVALID, Reason.NOT_AUTHENTICATED, "ESP without integrity needs AH beside it")
+        require_authenticated(element, beside_ah=beside_ah)
     authenticator = INTEGRITY.get(integrity)
     if authenticator is None:
         raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"IntegrityAlgo must be 0, 1 or 2, not {integrity}")
-    for algorithm, info in ((cipher, esp.conf_algo), (authenticator, esp.integrity_algo)):
-        if not getattr(claims, algorithm.claim):
+    for algorithm, info in ((cipher, element.conf_algo), (authenticator, element.integrity_algo)):
+        if algorithm.claim and not getattr(claims, algorithm.claim):
             raise RequestRefused(UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"{algorithm.claim} is not claimed")
         if info.algo_keylen != algorithm.key_length:
             raise RequestRefused(
@@ -379,18 +413,32 @@ def require_algorithms(claims: Version1Claims, esp: OffloadSecurityAssociation) 
     return cipher, authenticator
 
 
-def split_keys(state: DriverState, esp: OffloadSecurityAssociation, key_mat: bytes) -> tuple[bytes, bytes]:
-    """The confidentiality and the integrity key, in the order that A-2 reads (N-SA-16)."""
-    cipher_length, authenticator_length = esp.conf_algo.algo_keylen, esp.integrity_algo.algo_keylen
-    if len(key_mat) != cipher_length + authenticator_length:
+def require_authenticated(element: OffloadSecurityAssociation, *, beside_ah: bool) -> None:
+    """Without integrity of its own there must be AH, and encryption: ESP may not lack both (A-29, RFC 4303)."""
+    encrypts = element.conf_algo.algo_identifier != OffloadConfAlgo.OFFLOAD_IPSEC_CONF_NONE
+    if element.operation == OffloadOperation.AUTHENTICATE or not beside_ah or not encrypts:
         raise RequestRefused(
-            INVALID,
-            Reason.KEY_LENGTH,
-            f"KeyLen must be {cipher_length} + {authenticator_length} bytes, {len(key_mat)} came",
+            INVALID, Reason.NOT_AUTHENTICATED, "ESP without integrity needs encryption, and AH beside it"
         )
-    if state.capabilities.readings.confidentiality_key_first:
-        return key_mat[:cipher_length], key_mat[cipher_length:]
-    return key_mat[authenticator_length:], key_mat[:authenticator_length]
+
+
+def split_keys(
+    state: DriverState, elements: tuple[OffloadSecurityAssociation, ...], key_mat: bytes
+) -> list[tuple[bytes, bytes]]:
+    """The confidentiality and the integrity key of each element, in element order and as A-2 reads (N-SA-16)."""
+    lengths = [(element.conf_algo.algo_keylen, element.integrity_algo.algo_keylen) for element in elements]
+    needed = sum(cipher + authenticator for cipher, authenticator in lengths)
+    if len(key_mat) != needed:
+        raise RequestRefused(INVALID, Reason.KEY_LENGTH, f"KeyLen must be {needed} bytes, {len(key_mat)} came")
+    pairs, at = [], 0
+    for cipher, authenticator in lengths:
+        own = key_mat[at : at + cipher + authenticator]
+        if state.capabilities.readings.confidentiality_key_first:
+            pairs.append((own[:cipher], own[cipher:]))
+        else:
+            pairs.append((own[authenticator:], own[:authenticator]))
+        at += len(own)
+    return pairs
 
 
 def exact_mask(address: bytes) -> bytes:
@@ -407,14 +455,45 @@ def filter_address(state: DriverState, address: bytes, mask: bytes) -> tuple[byt
     return address, mask
 
 
-def require_room(state: DriverState, table: Table, *, parser: bool) -> None:
-    """A free slot in the table, and in the parser table if an entry is to be created (A-1, N-SA-23)."""
-    if not state.slots[table].free():
-        full = state.slots[table].capacity
-        raise RequestRefused(NdisStatus.RESOURCES, Reason.SA_TABLE_FULL, f"all {full} {table.value} rows are taken")
+def require_room(state: DriverState, table: Table, rows: int, *, parser: bool) -> None:
+    """Free slots in the table, and one in the parser table if an entry is to be created (A-1, N-SA-23)."""
+    free, full = state.slots[table].free(), state.slots[table].capacity
+    if free < rows:
+        raise RequestRefused(
+            NdisStatus.RESOURCES,
+            Reason.SA_TABLE_FULL,
+            f"all {full} {table.value} rows are taken" if not free else f"{rows} rows are needed, {free} are free",
+        )
     if parser and not state.slots[Table.PARSER].free():
         full = state.slots[Table.PARSER].capacity
         raise RequestRefused(NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, f"all {full} parser rows are taken")
+
+
+# --- where the rows go ---------------------------------------------------------------------------------------
+
+
+def place(state: DriverState, table: Table, rows: tuple[SaRow, ...]) -> tuple[tuple[int, SaRow], ...]:
+    """A slot for each row of one association, each row linked to the next one in the order of processing."""
+    placed: list[tuple[int, SaRow]] = []
+    then = 0
+    for row in reversed(rows):
+        slot = state.slots[table].take()
+        placed.insert(0, (slot, replace(row, then_slot=then, linked=int(row is not rows[0]))))
+        then = slot + 1
+    return tuple(placed)
+
+
+def writes_of(table: Table, placed: tuple[tuple[int, SaRow], ...]) -> list[RowOperation]:
+    """The writes of one association: a row that another one names is there before it."""
+    return [RowOperation(table, slot, row) for slot, row in reversed(placed)]
+
+
+def row_refused(table: Table, placed: tuple[tuple[int, SaRow], ...]) -> RequestRefused:
+    """The card did not take a row (N-ADD-6)."""
+    slots = " and ".join(str(slot) for slot, _ in placed)
+    return RequestRefused(
+        NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused a row of {table.value} association {slots}"
+    )
 
 
 # --- how they answer -----------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, Portion, SaRow, Table, UdpType
 from nicsim.capabilities import Version2Claims
-from nicsim.driver.associations import exact_mask, require_room
+from nicsim.driver.associations import exact_mask, place, require_room, row_refused, writes_of
 from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
-from nicsim.driver.operations import Operation, RowOperation, Steps, clear, program
+from nicsim.driver.operations import Operation, Steps, clear, program
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -55,6 +55,7 @@ class Algorithm:
     icv_length: int = 0
 
 
+AH, ESP = IpsecOffloadV2Operation.IPsecOffloadV2Ah, IpsecOffloadV2Operation.IPsecOffloadV2Esp
 E, A = IpsecOffloadV2Encryption, IpsecOffloadV2Authentication
 ENCRYPTION: dict[int, Algorithm] = {
     E.IPSEC_OFFLOAD_V2_ENCRYPTION_NONE: Algorithm(EspCipher.NULL, 0),
@@ -72,6 +73,7 @@ AUTHENTICATION: dict[int, Algorithm] = {
     A.IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1: Algorithm(EspAuthenticator.HMAC_SHA1, 20, 12),
     A.IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_256: Algorithm(EspAuthenticator.HMAC_SHA2_256, 32, 16),
 }
+NO_CIPHER, NO_AUTHENTICATOR = Algorithm(EspCipher.NULL, 0), Algorithm(EspAuthenticator.NONE, 0)
 GCM_ICV_LENGTHS = (8, 12, 16)
 
 U = IpsecOffloadV2UdpEsp
@@ -113,13 +115,13 @@ def take_on(
     state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest
 ) -> Generator[Operation, bool | None, int]:
     """One association of the list: its new handle."""
-    table, row = checked_row(state, add, request)
-    require_room(state, table, parser=False)
-    slot = state.slots[table].take()
-    if not (yield from program(state, [RowOperation(table, slot, row)])):
-        raise RequestRefused(NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused {table.value} row {slot}")
+    table, rows = checked_rows(state, add, request)
+    require_room(state, table, len(rows), parser=False)
+    placed = place(state, table, rows)
+    if not (yield from program(state, writes_of(table, placed))):
+        raise row_refused(table, placed)
     handle = state.new_handle()
-    state.associations[handle] = OffloadedSa(handle, 2, table, ((slot, row),))
+    state.associations[handle] = OffloadedSa(handle, 2, table, placed)
     return handle
 
 
@@ -186,30 +188,51 @@ def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Link
 # --- checks ----------------------------------------------------------------------------------------------------
 
 
-def checked_row(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> tuple[Table, SaRow]:
-    """The table and the row that an add asks for, or the first thing that is wrong with it."""
+def checked_rows(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> tuple[Table, tuple[SaRow, ...]]:
+    """The table, and the rows that an add asks for in the order of processing (A-18), or what is wrong with it."""
     claims = state.version2
     if claims is None:
         raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, "version 2 is not claimed, or was disabled")
     if add.flags & ~KNOWN_FLAGS:
         raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, f"Flags has unknown bits: 0x{add.flags:x}")
     table = Table.INBOUND if add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND else Table.OUTBOUND
-    esp = require_one_esp(claims, add)
+    elements = require_elements(claims, add)
+    rows = tuple(row_for(state, claims, add, element, table, beside_ah=len(elements) > 1) for element in elements)
+    return table, rows if table is Table.OUTBOUND else rows[::-1]
+
+
+def row_for(
+    state: DriverState,
+    claims: Version2Claims,
+    add: IpsecOffloadV2AddSa,
+    element: IpsecOffloadV2SecurityAssociation,
+    table: Table,
+    *,
+    beside_ah: bool,
+) -> SaRow:
+    """The row of one element, or the first thing that is wrong with it; `place` links it to the other one."""
     source, destination, family = endpoints(claims, add)
     udp_type, portion = encapsulation(state, claims, add)
-    cipher, cipher_key, salt, icv_length = require_encryption(claims, esp, add.key_data)
-    authenticator, authenticator_key = require_authentication(claims, esp, add.key_data, cipher)
-    inbound_udp = table is Table.INBOUND and udp_type is not UdpType.NATIVE
-    row = SaRow(
-        spi=esp.spi,
-        protocol=50,
+    if element.operation == AH:
+        cipher, cipher_key, salt, icv_length = NO_CIPHER, b"", bytes(SALT_LENGTH), 0
+        require_no_encryption(element)
+    else:
+        cipher, cipher_key, salt, icv_length = require_encryption(claims, element, add.key_data)
+    authenticator, authenticator_key = require_authentication(
+        claims, element, add.key_data, cipher, beside_ah=beside_ah
+    )
+    return SaRow(
+        spi=element.spi,
+        protocol=51 if element.operation == AH else 50,
         family=family,
         portion=portion,
         udp_type=udp_type,
-        parser_set=VERSION_2_PARSER_SET if inbound_udp else 0,
+        parser_set=VERSION_2_PARSER_SET if table is Table.INBOUND and udp_type is not UdpType.NATIVE else 0,
         cipher=cipher.number,
         authenticator=authenticator.number,
         icv_length=icv_length or authenticator.icv_length,
+        extended=int(bool(element.flags & IpsecOffloadV2SaFlags.IPSEC_OFFLOAD_V2_ESN_SA)),
+        linked=0,
         # Found by SPI and destination; the source is not compared on receive (N-V2-17).
         source_address=source.ljust(16, b"\0"),
         source_mask=bytes(16),
@@ -218,34 +241,40 @@ def checked_row(state: DriverState, add: IpsecOffloadV2AddSa, request: OidReques
         source_port=0,
         destination_port=0,
         then_slot=0,
+        sequence_high=element.sequence_number_high_order,
         cipher_key_length=len(cipher_key),
         authenticator_key_length=len(authenticator_key),
         cipher_key=cipher_key.ljust(32, b"\0"),
         salt=salt,
         authenticator_key=authenticator_key.ljust(32, b"\0"),
     )
-    return table, row
 
 
-def require_one_esp(claims: Version2Claims, add: IpsecOffloadV2AddSa) -> IpsecOffloadV2SecurityAssociation:
-    """The single ESP element; no card here claims AH (N-V2-7, N-V2-9)."""
+def require_elements(claims: Version2Claims, add: IpsecOffloadV2AddSa) -> tuple[IpsecOffloadV2SecurityAssociation, ...]:
+    """ESP, AH, or the one legal pair: ESP, then AH (N-V2-7, N-V2-9). AH never rides in UDP."""
     try:
         elements = add.valid_associations()
     except StructureError as error:
         raise RequestRefused(INVALID, Reason.NUMBER_OF_SAS, str(error)) from None
     operations = [element.operation for element in elements]
-    ah, esp = IpsecOffloadV2Operation.IPsecOffloadV2Ah, IpsecOffloadV2Operation.IPsecOffloadV2Esp
-    if operations in ([ah], [esp, ah]):
-        raise RequestRefused(UNSUPPORTED, Reason.AH_NOT_CLAIMED, "the request needs AH, which the card does not claim")
-    if operations != [esp]:
+    if operations not in ([AH], [ESP], [ESP, AH]):
         raise RequestRefused(
             INVALID, Reason.NUMBER_OF_SAS, f"operations must be ESP (2), AH (1), or ESP then AH, not {operations}"
         )
-    if elements[0].spi == 0:
-        raise RequestRefused(INVALID, Reason.SPI_ZERO, "Spi must not be 0")
-    if elements[0].flags & IpsecOffloadV2SaFlags.IPSEC_OFFLOAD_V2_ESN_SA and not claims.extended_sequence_numbers:
-        raise RequestRefused(UNSUPPORTED, Reason.ESN_NOT_CLAIMED, "extended sequence numbers are not claimed")
-    return elements[0]
+    native = add.udp_esp_encapsulation == U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE
+    claimed = claims.ah and native and (len(operations) == 1 or claims.ah_esp_combined)
+    if AH in operations and not claimed:
+        raise RequestRefused(UNSUPPORTED, Reason.AH_NOT_CLAIMED, "the request needs AH, which the card does not claim")
+    if ESP in operations and not claims.esp:
+        raise RequestRefused(
+            UNSUPPORTED, Reason.ESP_NOT_CLAIMED, "the request needs ESP, which the card does not claim"
+        )
+    for element in elements:
+        if element.spi == 0:
+            raise RequestRefused(INVALID, Reason.SPI_ZERO, "Spi must not be 0")
+        if element.flags & IpsecOffloadV2SaFlags.IPSEC_OFFLOAD_V2_ESN_SA and not claims.extended_sequence_numbers:
+            raise RequestRefused(UNSUPPORTED, Reason.ESN_NOT_CLAIMED, "extended sequence numbers are not claimed")
+    return elements
 
 
 def endpoints(claims: Version2Claims, add: IpsecOffloadV2AddSa) -> tuple[bytes, bytes, int]:
@@ -300,19 +329,35 @@ def require_encryption(
     return algorithm, key[:-SALT_LENGTH], key[-SALT_LENGTH:], info.additional_info
 
 
+def require_no_encryption(element: IpsecOffloadV2SecurityAssociation) -> None:
+    """EncryptionAlgorithm of AH is zero (N-V2-9)."""
+    if element.encryption_algorithm != IpsecOffloadV2AlgorithmInfo():
+        raise RequestRefused(INVALID, Reason.BUFFER_CONTENTS, "EncryptionAlgorithm of AH must be all zeros")
+
+
 def require_authentication(
-    claims: Version2Claims, esp: IpsecOffloadV2SecurityAssociation, key_data: bytes, cipher: Algorithm
+    claims: Version2Claims,
+    element: IpsecOffloadV2SecurityAssociation,
+    key_data: bytes,
+    cipher: Algorithm,
+    *,
+    beside_ah: bool,
 ) -> tuple[Algorithm, bytes]:
     """Authenticator and key; AES-GCM brings its own and uses only EncryptionAlgorithm (N-V2-9)."""
     if cipher.number == EspCipher.AES_GCM:
-        return Algorithm(EspAuthenticator.NONE, 0), b""
-    info = esp.authentication_algorithm
+        return NO_AUTHENTICATOR, b""
+    info = element.authentication_algorithm
     if not info.identifier:
-        raise RequestRefused(INVALID, Reason.NOT_AUTHENTICATED, "ESP without authentication needs AH beside it")
+        # ESP may leave that to AH beside it, but not lack encryption too (A-29, RFC 4303).
+        if element.operation == ESP and beside_ah and cipher.number != EspCipher.NULL:
+            return NO_AUTHENTICATOR, b""
+        raise RequestRefused(
+            INVALID, Reason.NOT_AUTHENTICATED, "ESP without authentication needs encryption, and AH beside it"
+        )
     algorithm = AUTHENTICATION.get(info.identifier)
     if algorithm is None or not claims.authentication & info.identifier:
         raise RequestRefused(
-            UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"authentication 0x{info.identifier:x} is not claimed for ESP"
+            UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"authentication 0x{info.identifier:x} is not claimed here"
         )
     return algorithm, key_of(info, algorithm, key_data)
 

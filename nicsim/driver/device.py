@@ -76,17 +76,23 @@ class ReferenceDriver:
             header = self._words.header(frame[end - 1], frame[end - 2])
         return Indication(frame, self._words.receive(descriptor), header)
 
-    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
-        """A frame on its way out: by its handle, or plain where the handle is zero (N-TX-1, N-TX-10)."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+        """A frame on its way out: by its handles, or plain where the handle is zero (N-TX-1, N-TX-10)."""
         if not self.state.in_service:
             return power.refused_send(self.state)
-        handle = self._words.transmit_handle(ipsec)
+        handle, tunnel_handle = self._words.transmit_handles(ipsec, tunnel)
         if handle == 0:
             return SendResult(NdisStatus.SUCCESS, frame, Reason.NO_SEND_WORK)
-        association = self.state.associations.get(handle)
-        if association is None or association.table is not Table.OUTBOUND:
+        slot = self._outbound_slot(handle)
+        tunnel_slot = self._outbound_slot(tunnel_handle) if tunnel_handle else None
+        if slot is None or (tunnel_handle and tunnel_slot is None):
             return SendResult(NdisStatus.FAILURE, b"", Reason.UNKNOWN_SEND_HANDLE)
-        sealed, reason = self._card.send(frame, association.rows[0][0])
+        sealed, reason = self._card.send(frame, slot, tunnel_slot)
         if reason is Reason.SEALED:
             return SendResult(NdisStatus.SUCCESS, sealed, reason)
         return SendResult(NdisStatus.FAILURE, b"", reason)
+
+    def _outbound_slot(self, handle: int) -> int | None:
+        """Where the card has the first row of an outbound association."""
+        association = self.state.associations.get(handle)
+        return association.rows[0][0] if association and association.table is Table.OUTBOUND else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import astuple, replace
 
-from nicsim.boundary import CardControl, OidRequest, OidResult, StatusIndication, Table
+from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
 from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims, Version2Claims
 from nicsim.driver.handles import ESP_OFF, OWN_PARSER_ROW, Configuration, DriverState
 from nicsim.driver.operations import Operation, RowOperation, Steps
@@ -22,6 +22,7 @@ from offload_oids import Abi, NdisStatus
 from offload_oids.layout import Structure, c_name, size_of, size_through
 from offload_oids.ndis_offload import (
     FamilyEncapsulation,
+    IpsecOffloadV2UdpEsp,
     NdisEncapsulations,
     NdisIpsecOffloadV1,
     NdisIpsecOffloadV2,
@@ -45,6 +46,7 @@ from offload_oids.task_offload import (
     TaskIpsecSupported,
     TaskIpsecV4Ah,
     TaskIpsecV4Esp,
+    UdpEspParseFlags,
     build_tasks,
     walk_tasks,
 )
@@ -105,7 +107,12 @@ def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
             )
         enabled = requested_claims(state, header, entries, request.abi)
         if enabled.receive:
-            control = CardControl(ipv4_encapsulations=link_bits(state, header), ipv4_options=int(enabled.ipv4_options))
+            control = CardControl(
+                ipv4_encapsulations=link_bits(state, header),
+                ipv4_options=int(enabled.ipv4_options),
+                combinations=combinations(enabled, None),
+                both_or_neither=int(not state.capabilities.readings.outer_layer_alone_is_processed),
+            )
 
     # ACT
     yield control
@@ -200,6 +207,9 @@ def enabled_claims(task: NdisTaskIpsec) -> Version1Claims:
         tunnel=bool(esp.tunnel),
         send=bool(esp.send),
         receive=bool(esp.receive),
+        ah=bool(hashes.transport or hashes.tunnel),
+        ah_esp_combined=bool(task.supported.ah_esp_combined),
+        transport_tunnel_combined=bool(task.supported.transport_tunnel_combined),
         ipv4_options=bool(task.supported.v4_options),
         udp_esp=task.supported.reserved,
     )
@@ -240,9 +250,21 @@ def task_ipsec(claims: Version1Claims | None) -> NdisTaskIpsec | None:
     if claims is None:
         return None
     return NdisTaskIpsec(
-        supported=TaskIpsecSupported(v4_options=int(claims.ipv4_options), reserved=claims.udp_esp),
+        supported=TaskIpsecSupported(
+            ah_esp_combined=int(claims.ah_esp_combined),
+            transport_tunnel_combined=int(claims.transport_tunnel_combined),
+            v4_options=int(claims.ipv4_options),
+            reserved=claims.udp_esp,
+        ),
         # The hashes are usable for ESP too; AH itself is not claimed while Transport and Tunnel are zero here.
-        v4_ah=TaskIpsecV4Ah(md5=int(claims.md5), sha_1=int(claims.sha_1)),
+        v4_ah=TaskIpsecV4Ah(
+            md5=int(claims.md5),
+            sha_1=int(claims.sha_1),
+            transport=int(claims.ah and claims.transport),
+            tunnel=int(claims.ah and claims.tunnel),
+            send=int(claims.ah and claims.send),
+            receive=int(claims.ah and claims.receive),
+        ),
         v4_esp=TaskIpsecV4Esp(
             des=int(claims.des),
             triple_des=int(claims.triple_des),
@@ -337,7 +359,43 @@ def control_for(state: DriverState) -> CardControl:
         return CardControl()
     options = bool(version1 and version1.ipv4_options) or bool(version2 and version2.ip_options)
     extension_headers = bool(version2 and version2.extension_headers)
-    return CardControl(ipv4, ipv6, int(bool(ipv4) and options), int(bool(ipv6) and extension_headers))
+    return CardControl(
+        ipv4,
+        ipv6,
+        int(bool(ipv4) and options),
+        int(bool(ipv6) and extension_headers),
+        combinations(version1, version2) if ipv4 or ipv6 else 0,
+        int(bool(ipv4 or ipv6) and not state.capabilities.readings.outer_layer_alone_is_processed),
+    )
+
+
+# fmt: off
+VERSION_1_COMBINATIONS = {
+    UdpEspParseFlags.IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_OTHER:        Combination.TUNNEL_IN_UDP_OTHER,
+    UdpEspParseFlags.IPSEC_TPTOVERTUN_UDPESP_ENCAPTYPE_IKE:          Combination.TUNNEL_IN_UDP_IKE,
+    UdpEspParseFlags.IPSEC_TPT_UDPESP_OVER_PURE_TUN_ENCAPTYPE_OTHER: Combination.TRANSPORT_IN_UDP_OTHER,
+    UdpEspParseFlags.IPSEC_TPT_UDPESP_OVER_PURE_TUN_ENCAPTYPE_IKE:   Combination.TRANSPORT_IN_UDP_IKE,
+}
+VERSION_2_COMBINATIONS = {
+    IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL: Combination.TUNNEL_IN_UDP_OTHER,
+    IpsecOffloadV2UdpEsp.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL:
+        Combination.TRANSPORT_IN_UDP_OTHER,
+}
+# fmt: on
+
+
+def combinations(version1: Version1Claims | None, version2: Version2Claims | None) -> int:
+    """The packets of two portions that the card may work on: TRANSPORT_TUNNEL_COMBINED, and the subtype (A-4)."""
+    enabled = Combination(0)
+    if version1 and version1.transport_tunnel_combined:
+        enabled |= Combination.NATIVE
+        for flag, combination in VERSION_1_COMBINATIONS.items():
+            enabled |= combination if version1.udp_esp & flag else Combination(0)
+    if version2 and version2.transport_tunnel_combined:
+        enabled |= Combination.NATIVE
+        for flag2, combination in VERSION_2_COMBINATIONS.items():
+            enabled |= combination if version2.udp_esp & flag2 else Combination(0)
+    return int(enabled)
 
 
 def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
@@ -364,9 +422,12 @@ def ipsec_v2_report(claims: Version2Claims | None, encapsulations: int) -> NdisI
         ipv6_supported=int(claims.ipv6),
         ipv4_options=int(claims.ip_options),
         ipv6_non_ipsec_extension_headers=int(claims.extension_headers),
-        esp=1,
+        ah=int(claims.ah),
+        esp=int(claims.esp),
+        ah_esp_combined=int(claims.ah_esp_combined),
         transport=int(claims.transport),
         tunnel=int(claims.tunnel),
+        transport_tunnel_combined=int(claims.transport_tunnel_combined),
         extended_sequence_numbers=int(claims.extended_sequence_numbers),
         udp_esp=claims.udp_esp,
         authentication_algorithms=claims.authentication,

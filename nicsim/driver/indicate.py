@@ -13,6 +13,7 @@ from offload_oids.packet_info import (
     IpsecV2HeaderReceive,
     NdisIpsecOffloadV1NetBufferListInfo,
     NdisIpsecOffloadV2HeaderNetBufferListInfo,
+    NdisIpsecOffloadV2TunnelNetBufferListInfo,
     NdisIpsecPacketInfo,
     PacketInfoReceive,
 )
@@ -52,10 +53,17 @@ class Words:
             self._header[next_header, pad_length] = word
         return word
 
-    def transmit_handle(self, ipsec: bytes) -> int:
-        """The OffloadHandle of a frame to send; in every version it is the first member."""
+    def transmit_handles(self, ipsec: bytes, tunnel: bytes) -> tuple[int, int]:
+        """OffloadHandle of a frame to send, and the handle of its tunnel portion where it has two (N-TX-1, N-V2-14).
+
+        The second is NextOffloadHandle in 5.1, a word of its own in 6.1, and nowhere in 6.0 (A-25).
+        """
         if self._ndis is NdisVersion.NDIS_5_1:
             old = NdisIpsecPacketInfo.unpack(ipsec, self._abi).transmit
-            return old.offload_handle if old else 0
+            return (old.offload_handle, old.next_offload_handle) if old else (0, 0)
         new = NdisIpsecOffloadV1NetBufferListInfo.unpack(ipsec, self._abi).transmit
-        return new.offload_handle if new else 0
+        handle = new.offload_handle if new else 0
+        if self._ndis is NdisVersion.NDIS_6_0 or not tunnel:
+            return handle, 0
+        outer = NdisIpsecOffloadV2TunnelNetBufferListInfo.unpack(tunnel, self._abi).transmit
+        return handle, outer.tunnel_handle if outer else 0

@@ -84,9 +84,10 @@ class Ndis:
             return OidResult(NdisStatus.PENDING, request.buffer)
         return self._pass_down(request)
 
-    def send(self, frame: bytes, ipsec: bytes) -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
         """Send a frame; NDIS adds nothing."""
-        return self._miniport.send(frame, ipsec)
+        # Versions before 6.1 have no tunnel word, and a driver for them need not know of one.
+        return self._miniport.send(frame, ipsec, tunnel) if tunnel else self._miniport.send(frame, ipsec)
 
     def reset(self) -> NdisStatus:
         """Reset the adapter. One that pends is told of when it begins and ends (N-RST-4)."""

@@ -133,7 +133,7 @@ TRANSMIT = [
 def test_the_transmit_word_is_the_handle(profile: str, abi: Abi, handle: int, word: str) -> None:
     host = host_with([], profile, abi=abi)
     assert host.offloader.transmit_word(handle) == bytes.fromhex(word)
-    assert Words(load_profile(profile).ndis, abi).transmit_handle(bytes.fromhex(word)) == handle
+    assert Words(load_profile(profile).ndis, abi).transmit_handles(bytes.fromhex(word), b"") == (handle, 0)
 
 
 @pytest.mark.rule("A-25")

@@ -103,8 +103,8 @@ class FlakyCard:
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         return self.card.receive(frame)
 
-    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
-        return self.card.send(frame, slot)
+    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+        return self.card.send(frame, slot, tunnel_slot)
 
     def poll(self) -> Sequence[RowCompletion]:
         return self.card.poll()

@@ -47,7 +47,7 @@ def task_ipsec(
 
 
 # MD5 1, SHA_1 2; DES 1, TRIPLE_DES 4, NULL_ESP 8, Transport 0x10, Tunnel 0x20, Send 0x40, Receive 0x80 (N-CAP-9).
-ALL_OF_NDIS51 = task_ipsec(0x03, 0xFD, 0, 0x33)
+ALL_OF_NDIS51 = task_ipsec(0x3F, 0xFD, 0, 0xFF, (1, 1))
 ENABLE = header(first=28) + entry(ALL_OF_NDIS51)
 DISABLE = header()
 
@@ -116,7 +116,11 @@ def test_an_enabling_set_starts_the_card_and_a_disabling_set_stops_it_and_the_as
     result = nic.set(TASK, ENABLE)
     assert (result.status, result.bytes_read) == (NdisStatus.SUCCESS, len(ENABLE))
     # Ethernet and tagged Ethernet, which 5.1 does not tell apart.
-    assert nic.card.card.rows.control == nic.driver.state.control == CardControl(ipv4_encapsulations=0x2 | 0x4)
+    assert (
+        nic.card.card.rows.control
+        == nic.driver.state.control
+        == CardControl(ipv4_encapsulations=0x2 | 0x4, combinations=0x1F)
+    )
     assert nic.receive(native_frame()) is Reason.OPENED
     assert nic.set(TASK, DISABLE).status == NdisStatus.SUCCESS
     assert nic.card.card.rows.control == CardControl()
@@ -148,13 +152,11 @@ def test_a_second_enabling_set_fails_or_replaces_by_the_reading(strict: bool) ->
 
 
 MORE_THAN_CLAIMED = [
-    task_ipsec(combined=(1, 0)),
-    task_ipsec(combined=(0, 1)),
+    task_ipsec(combined=(2, 0)),
+    task_ipsec(combined=(0, 2)),
     task_ipsec(options=1),
-    task_ipsec(udp_esp=0x40),
+    task_ipsec(udp_esp=0x100),
     task_ipsec(udp_esp=0x80000000),
-    task_ipsec(ah=0x10),  # AH in transport mode
-    task_ipsec(ah=0x20),
     task_ipsec(esp=0x02),
     task_ipsec(esp=0x02 | 0xFD),
 ]
@@ -167,6 +169,22 @@ def test_an_enabling_set_that_asks_for_more_than_was_reported_is_refused(asked: 
     before = nic.snapshot()
     nic.refuses(nic.set(TASK, header(first=28) + entry(asked)), UNSUPPORTED, Reason.TASK_NOT_CLAIMED)
     assert nic.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        task_ipsec(combined=(1, 0)), task_ipsec(combined=(0, 1)),
+        *(task_ipsec(ah=bit) for bit in (0x04, 0x08, 0x10, 0x20)),
+    ],
+)  # fmt: skip
+@pytest.mark.rule("N-CAP-9", "N-CAP-11")
+def test_ah_and_combinations_can_be_enabled_only_where_they_are_claimed(asked: bytes) -> None:
+    set_of = header(first=28) + entry(asked)
+    claims = {"ah": False, "ah_esp_combined": False, "transport_tunnel_combined": False}
+    nic = xp(version1=claims)
+    nic.refuses(nic.set(TASK, set_of), UNSUPPORTED, Reason.TASK_NOT_CLAIMED)
+    assert xp().set(TASK, set_of).status == NdisStatus.SUCCESS
 
 
 @pytest.mark.parametrize("task", [0, 2, 3, 99])
@@ -246,12 +264,15 @@ def test_the_report_at_initialisation_says_what_the_profile_claims(abi: Abi) -> 
     assert raw[:4] == bytes([0xA7, 2]) + (144).to_bytes(2, "little")
     report = NdisOffloadRevision2.unpack(raw, abi)
     v1, v2 = report.ipsec_v1, report.ipsec_v2
-    assert (v1.supported.encapsulation, v1.supported.flags, v1.supported.ipv4_options) == (0x7, 0x33, 1)
-    assert (v1.ipv4_ah.md5, v1.ipv4_ah.sha_1, v1.ipv4_ah.transport, v1.ipv4_ah.tunnel) == (1, 1, 0, 0)
+    assert (v1.supported.encapsulation, v1.supported.flags, v1.supported.ipv4_options) == (0x7, 0xFF, 1)
+    assert (v1.ipv4_ah.md5, v1.ipv4_ah.sha_1, v1.ipv4_ah.transport, v1.ipv4_ah.tunnel) == (1, 1, 1, 1)
+    assert (v1.ipv4_ah.send, v1.ipv4_ah.receive) == (1, 1)
+    assert (v1.supported.ah_esp_combined, v1.supported.transport_tunnel_combined) == (1, 1)
+    assert (v2.ah_esp_combined, v2.transport_tunnel_combined) == (1, 1)
     esp = v1.ipv4_esp
     assert (esp.des, esp.triple_des, esp.null_esp, esp.transport, esp.tunnel, esp.send, esp.receive) == (1,) * 7
-    assert (v2.encapsulation, v2.esp, v2.ah, v2.tunnel, v2.transport, v2.ipv6_supported) == (0x7, 1, 0, 1, 1, 1)
-    assert (v2.udp_esp, v2.authentication_algorithms, v2.encryption_algorithms) == (3, 0x3F, 0x1FF)
+    assert (v2.encapsulation, v2.esp, v2.ah, v2.tunnel, v2.transport, v2.ipv6_supported) == (0x7, 1, 1, 1, 1, 1)
+    assert (v2.udp_esp, v2.authentication_algorithms, v2.encryption_algorithms) == (15, 0x3F, 0x1FF)
     assert (v2.sa_offload_capacity, v2.extended_sequence_numbers) == (8192, 0)
 
 
