@@ -37,6 +37,17 @@ class Switched:
 
 
 @dataclass(frozen=True, slots=True)
+class Serviced:
+    """What came of a reset or of another power state, and the power state now."""
+
+    status: str
+    power: str
+    reason: str | None = None
+    rule: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SaOutcome:
     """What became of one association: on the NIC with its handles, or in software with the reason."""
 
@@ -186,6 +197,7 @@ class Stats:
     """How full the tables are, whether offload is enabled, and the counters."""
 
     enabled: bool
+    power: str
     used: dict[str, int]
     capacity: dict[str, int]
     in_software: int
@@ -236,8 +248,8 @@ class Goodbye:
 
 
 Answer = (
-    Help | Claims | Switched | SaOutcome | Loaded | Deleted | OidAnswer | FrameAnswer | FramesAnswer | Sent | Dump
-    | Counters | Marked | Diff | Goodbye
+    Help | Claims | Switched | Serviced | SaOutcome | Loaded | Deleted | OidAnswer | FrameAnswer | FramesAnswer | Sent
+    | Dump | Counters | Marked | Diff | Goodbye
 )  # fmt: skip
 
 

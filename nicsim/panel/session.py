@@ -16,6 +16,8 @@ from pathlib import Path
 from nicsim.boundary import Descriptor, Indication, OidRequest, OidResult, RequestKind, Table
 from nicsim.capabilities import Capabilities, NdisVersion
 from nicsim.driver.device import ReferenceDriver
+from nicsim.driver.handles import DevicePower
+from nicsim.driver.power import POWER_LENGTH
 from nicsim.errors import InputError, NicsimError
 from nicsim.host.offloader import InSoftware, LinkMedium, Offloaded, Offloader
 from nicsim.host.software_ipsec import SecurityAssociation
@@ -38,6 +40,7 @@ from nicsim.panel.answers import (
     SaLine,
     SaOutcome,
     Sent,
+    Serviced,
     Stats,
     Switched,
     Usage,
@@ -172,6 +175,27 @@ class Panel:
             self._offloader.enabled, self._offloader.not_enabled_detail = False, "it was disabled"
             return Switched(False, "")
         return Switched(self._offloader.enabled, f"{oid.name} ended with {result.status.name}: {result.detail}")
+
+    def reset(self, rest: list[str]) -> Answer:
+        """Reset the NIC, as NDIS does when a miniport hangs; its driver restores the tables (N-RST-1)."""
+        need(rest, 0, 0, "reset")
+        status = self.nic.reset()
+        return Serviced(status.name, self._state.power.name)
+
+    def power(self, rest: list[str]) -> Answer:
+        """Another power state, by OID_PNP_SET_POWER (N-RST-5)."""
+        need(rest, 1, 1, "power")
+        wanted = words.one_of("power", rest[0], {state.name: state for state in DevicePower})
+        buffer = int(wanted).to_bytes(POWER_LENGTH, "little")
+        result = self.nic.request(OidRequest(RequestKind.SET, Oid.OID_PNP_SET_POWER, buffer, self.nic.abi))
+        reason = result.reason
+        return Serviced(
+            result.status.name,
+            self._state.power.name,
+            reason.label if reason else None,
+            reason.rule if reason else None,
+            result.detail,
+        )
 
     # --- associations --------------------------------------------------------------------------------------------
 
@@ -384,6 +408,7 @@ class Panel:
         }
         return Stats(
             enabled=self._offloader.enabled,
+            power=self._state.power.name,
             used={table.value: count for table, count in used.items()},
             capacity={table.value: size for table, size in rows.capacity.items()},
             in_software=sum(not one.handle for one in self._held),
@@ -417,7 +442,7 @@ class Panel:
         return difference(before, moments[before], after, moments[after])
 
     def _moment(self) -> Moment:
-        return moment_of(self._sas(), self._parser(), self._counts.shown(), enabled=self._offloader.enabled)
+        return moment_of(self._sas(), self._parser(), self._stats())
 
     def quit(self, rest: list[str]) -> Answer:
         """End the session."""
@@ -474,6 +499,8 @@ COMMANDS: dict[str, Command] = {command.name: command for command in (
     Command("counters", "counters", "what happened so far", "counters", Panel.counters),
     Command("mark", "mark NAME", "keep this moment under a name", "mark before", Panel.mark),
     Command("diff", "diff NAME [NAME]", "what lies between two moments, or one and now", "diff before", Panel.diff),
+    Command("reset", "reset", "reset the NIC; its driver restores the tables", "reset", Panel.reset),
+    Command("power", "power D0|D1|D2|D3", "set the power state", "power D3", Panel.power),
     Command("quit", "quit", "end the session", "quit", Panel.quit),
 )}
 # fmt: on

@@ -16,7 +16,7 @@ from nicsim.boundary import EspAuthenticator, EspCipher, ParserRow, Portion, SaR
 from nicsim.driver.handles import DriverState, OffloadedSa
 from nicsim.host.offloader import HostParserEntry, InSoftware, Offloaded
 from nicsim.host.software_ipsec import SecurityAssociation
-from nicsim.panel.answers import Change, Counters, Diff, ParserLine, SaLine
+from nicsim.panel.answers import Change, Counters, Diff, ParserLine, SaLine, Stats
 from nicsim.panel.decode import REDACTED
 from nicsim.wire.headers import format_address
 
@@ -200,16 +200,16 @@ def parser_lines(
 # --- moments -----------------------------------------------------------------------------------------------------
 
 
-def moment_of(sas: Iterable[SaLine], parsers: Iterable[ParserLine], counters: Counters, *, enabled: bool) -> Moment:
+def moment_of(sas: Iterable[SaLine], parsers: Iterable[ParserLine], stats: Stats) -> Moment:
     """The tables as flat facts, to be compared with those of another moment."""
-    moment: Moment = {"offload": {"enabled": int(enabled)}}
+    moment: Moment = {"nic": {"offload": "enabled" if stats.enabled else "disabled", "power": stats.power}}
     for sa in sas:
         where = f"handle {sa.handle} slot {sa.slot}" if sa.handle else "in software"
         moment[f"sa {sa.direction} {sa.spi} {where}"] = asdict(sa)
     for parser in parsers:
         facts = asdict(parser) | {"associations": " ".join(parser.associations)}
         moment[f"parser {parser.udp_type} {parser.port}"] = facts
-    for name, counts in asdict(counters).items():
+    for name, counts in asdict(stats.counters).items():
         moment[name] = dict(counts)
     return moment
 

@@ -24,6 +24,7 @@ from nicsim.panel.answers import (
     SaLine,
     SaOutcome,
     Sent,
+    Serviced,
     Stats,
     Switched,
 )
@@ -72,6 +73,11 @@ def _structure(decoded: Decoded) -> Iterable[str]:
 
 def _switched(answer: Switched) -> Iterable[str]:
     return [f"offload is {'enabled' if answer.enabled else 'disabled'}{_behind(answer.detail)}"]
+
+
+def _serviced(answer: Serviced) -> Iterable[str]:
+    why = _why(answer.reason, answer.rule, answer.detail)
+    return [f"{answer.status}, power {answer.power}{_behind(why)}"]
 
 
 def _sa_outcome(one: SaOutcome) -> Iterable[str]:
@@ -165,7 +171,7 @@ def _parser(entry: ParserLine) -> Iterable[str]:
 
 
 def _stats(stats: Stats) -> Iterable[str]:
-    yield f"offload {'enabled' if stats.enabled else 'disabled'}"
+    yield f"offload {'enabled' if stats.enabled else 'disabled'}, power {stats.power}"
     tables = [f"{name} {used}/{stats.capacity[name]}" for name, used in stats.used.items()]
     yield f"rows {', '.join(tables)}; {stats.in_software} in software"
     yield from _counters(stats.counters)
@@ -212,7 +218,8 @@ def _behind(text: str) -> str:
 
 
 LOOKS: dict[type, Callable[[Any], Iterable[str]]] = {
-    Help: _help, Claims: _claims, Switched: _switched, SaOutcome: _sa_outcome, Loaded: _loaded, Deleted: _deleted,
+    Help: _help, Claims: _claims, Switched: _switched, Serviced: _serviced, SaOutcome: _sa_outcome,
+    Loaded: _loaded, Deleted: _deleted,
     OidAnswer: _oid, FrameAnswer: _frame, FramesAnswer: _frames, Sent: _sent, Dump: _dump, Counters: _counters,
     Marked: _marked, Diff: _diff, Goodbye: _goodbye,
 }  # fmt: skip

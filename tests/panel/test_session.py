@@ -154,6 +154,32 @@ def test_an_spi_in_both_directions_needs_the_handle() -> None:
     assert ask(made, "delete spi=7")["status"] == "SUCCESS"
 
 
+# --- reset and power ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ["ndis51", "reference"])
+def test_associations_and_handles_outlive_a_reset(profile: str) -> None:
+    made = enabled(profile)
+    ask(made, f"load {SAS} local=203.0.113.2")
+    ask(made, "mark before")
+    assert ask(made, "reset") == {"status": "SUCCESS", "power": "D0", "reason": None, "rule": None, "detail": ""}
+    same = ask(made, "diff before")
+    assert (same["added"], same["removed"], same["changed"]) == ([], [], [])
+    assert ask(made, f"feed {TRACE} 13")["reason"] == "opened"
+
+
+def test_a_nic_in_low_power_opens_nothing_until_it_is_back() -> None:
+    made = enabled()
+    ask(made, f"load {SAS} local=203.0.113.2")
+    ask(made, "mark before")
+    assert ask(made, "power d3")["power"] == "D3"
+    assert {"what": "nic: power", "before": "D0", "after": "D3"} in ask(made, "diff before")["changed"]
+    assert ask(made, f"feed {TRACE} 13")["reason"] == "not-enabled"
+    assert ask(made, add(1))["reason"] == "low-power"
+    assert ask(made, "dump stats")["stats"]["power"] == "D3"
+    assert (ask(made, "power D0")["status"], ask(made, f"feed {TRACE} 13")["reason"]) == ("SUCCESS", "opened")
+
+
 # --- requests ----------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +341,9 @@ def test_the_profile_is_what_the_card_reports() -> None:
         ("profile x", "needs: profile"),
         ("counters x", "needs: counters"),
         ("quit now", "needs: quit"),
+        ("reset now", "needs: reset"),
+        ("power", "needs: power"),
+        ("power D4", "power needs one of D0, D1, D2, D3"),
         ("add", "needs: add sa"),
         ("add sa", "add sa needs spi="),
         ("add sa spi=1", "add sa needs src="),
