@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nicsim.boundary import Card, CardControl, Descriptor, Row, RowCompletion, RowStatus, Table
-from nicsim.reasons import Reason
+from nicsim.boundary import Card, CardControl, Row, RowCompletion, RowStatus, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ class SlowCard:
 
     def __init__(self, card: Card, ticks: int = 1) -> None:
         self.card = card
+        self.receive = card.receive
+        self.send = card.send
         self.ticks = ticks
         self.now = 0
         self._waiting: deque[_Work] = deque()
@@ -68,14 +69,6 @@ class SlowCard:
         self._waiting.clear()
         self._done.clear()
         self.card.reset()
-
-    def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
-        """Process a frame off the wire."""
-        return self.card.receive(frame)
-
-    def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
-        """Process a frame on its way out."""
-        return self.card.send(frame, slot)
 
     def poll(self) -> Sequence[RowCompletion]:
         """Row operations finished since the last call, oldest first."""

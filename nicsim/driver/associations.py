@@ -24,7 +24,7 @@ from nicsim.boundary import (
 )
 from nicsim.capabilities import Version1Claims
 from nicsim.driver.handles import VERSION_1_PARSER_SET, DriverState, OffloadedSa, ParserEntry
-from nicsim.driver.operations import RowOperation, Steps, clear, program
+from nicsim.driver.operations import Accepted, RowOperation, Steps, clear, program
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, StructureError
@@ -99,13 +99,15 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT
     placed = place(state, table, rows)
+    handle = state.new_handle()
+    answer = added(request, replace(add, offload_handle=handle))
+    yield Accepted(answer.buffer)
     if not (yield from program(state, writes_of(table, placed))):
         raise row_refused(table, placed)
-    handle = state.new_handle()
     state.associations[handle] = OffloadedSa(handle, 1, table, placed)
 
     # ANSWER
-    return added(request, replace(add, offload_handle=handle))
+    return answer
 
 
 def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
@@ -132,16 +134,18 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
         port = add.encap_type_entry.dst_encap_port
         entry = ParserEntry(state.new_handle(), udp_type, port, state.slots[Table.PARSER].take())
         writes.insert(0, RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)))
+    handle = state.new_handle()
+    entry_handle = entry.handle if entry else add.encap_type_entry_offld_handle
+    answer = added(request, replace(add, offload_handle=handle, encap_type_entry_offld_handle=entry_handle))
+    yield Accepted(answer.buffer)
     if not (yield from program(state, writes)):
         raise row_refused(table, placed)
     if new_entry and entry:
         state.parser_entries[entry.handle] = entry
-    handle = state.new_handle()
     state.associations[handle] = OffloadedSa(handle, 1, table, placed)
 
     # ANSWER
-    entry_handle = entry.handle if entry else add.encap_type_entry_offld_handle
-    return added(request, replace(add, offload_handle=handle, encap_type_entry_offld_handle=entry_handle))
+    return answer
 
 
 def delete_sa(state: DriverState, request: OidRequest) -> Steps:

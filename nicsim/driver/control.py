@@ -30,7 +30,7 @@ from nicsim.boundary import (
 )
 from nicsim.driver import associations, associations_v2, associations_v2_ex, configuration, enabling, power
 from nicsim.driver.handles import DevicePower, DriverState
-from nicsim.driver.operations import CardReset, Operation, RowOperation, Steps
+from nicsim.driver.operations import Accepted, CardReset, Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, Oid, StructureError, TooShort
@@ -71,6 +71,8 @@ class _Work:
     completion: Callable[[OidResult], MiniportEvent]
     """How its end is told once it was PENDING."""
     waits_for: tuple[Table, int] | None = None
+    accepted: bytes | None = None
+    """The buffer as the host sees it while the request is PENDING, once it is accepted."""
 
 
 class Control:
@@ -103,7 +105,10 @@ class Control:
             self._behind.append(work)
             return OidResult(NdisStatus.PENDING, request.buffer)
         result = self._begin(work)
-        return OidResult(NdisStatus.PENDING, request.buffer) if result is None else result
+        if result is None:
+            buffer = request.buffer if work.accepted is None else work.accepted
+            return OidResult(NdisStatus.PENDING, buffer)
+        return result
 
     def reset(self) -> ResetResult:
         """Reset the card and restore it; requests that were pending are over (N-RST-3).
@@ -167,6 +172,10 @@ class Control:
         try:
             operation: Operation = work.steps.send(outcome)
             while True:
+                if isinstance(operation, Accepted):
+                    work.accepted = operation.buffer
+                    operation = work.steps.send(True)
+                    continue
                 status = self._operate(operation)
                 if status is RowStatus.PENDING and isinstance(operation, RowOperation):
                     work.waits_for = (operation.table, operation.slot)
@@ -183,7 +192,7 @@ class Control:
         except RequestRefused as refusal:
             return _refused(work.buffer, refusal.status, refusal.reason, refusal)
 
-    def _operate(self, operation: Operation) -> RowStatus:
+    def _operate(self, operation: RowOperation | CardControl | CardReset | StatusIndication) -> RowStatus:
         if isinstance(operation, StatusIndication):
             self._events.append(operation)
             return RowStatus.DONE

@@ -23,7 +23,14 @@ class CardReset:
     """Have the card forget all rows and switch off."""
 
 
-Operation = RowOperation | CardControl | CardReset | StatusIndication
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The checks are passed: what the host's buffer holds from now on, handles included, done or not (A-6)."""
+
+    buffer: bytes
+
+
+Operation = RowOperation | CardControl | CardReset | StatusIndication | Accepted
 Steps = Generator[Operation, bool | None, OidResult]
 """A handler at work: yields operations, is sent whether each succeeded, returns its answer."""
 
