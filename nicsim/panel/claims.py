@@ -17,12 +17,13 @@ from offload_oids.task_offload import NdisEncapsulation
 
 # fmt: off
 READING_RULES = {
-    "confidentiality_key_first":    "A-2",
-    "other_ports_need_ike_flags":   "A-5",
-    "second_enabling_set_fails":    "A-13",
-    "mask_zero_is_any":             "A-15",
-    "lone_native_esp_is_transport": "A-35",
-    "one_parser_type_per_port":     "A-33",
+    "confidentiality_key_first":      "A-2",
+    "outer_layer_alone_is_processed": "A-4",
+    "other_ports_need_ike_flags":     "A-5",
+    "second_enabling_set_fails":      "A-13",
+    "mask_zero_is_any":               "A-15",
+    "lone_native_esp_is_transport":   "A-35",
+    "one_parser_type_per_port":       "A-33",
 }
 # fmt: on
 ETHERNET = NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3

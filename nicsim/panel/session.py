@@ -75,6 +75,7 @@ from offload_oids.task_offload import NdisEncapsulation
 SaReader = Callable[[str], list[words.SaWords]]
 """Reads an SA file; raises InputError."""
 
+GOOD = (Reason.OPENED, Reason.CHECKED)
 LARGEST_HEX_FILE = 1 << 22
 NOW = "now"
 
@@ -349,7 +350,7 @@ class Panel:
         self._counts.received[reason.label] += 1
         if handle is not None:
             self._counts.packets[handle] += 1
-            self._counts.failed[handle] += reason is not Reason.OPENED
+            self._counts.failed[handle] += reason not in GOOD
         parser = self.nic.card.rows.parser.get(descriptor.parser_slot - 1)
         return FrameAnswer(
             frame=number,

@@ -57,6 +57,14 @@ INSTEAD: dict[Reason, str] = {
     Reason.OFFLOAD_NOT_ENABLED: "the same add after offload is enabled",
     Reason.CAPACITY_REACHED: "the same add after a delete, or on a card with a larger SaOffloadCapacity",
     Reason.SPI_NOT_UNIQUE: "an SPI that no other offloaded inbound association to this destination has",
+    Reason.PROTOCOL_INVALID: "the headers of the association's add, in their order: ESP, AH, or AH around ESP",
+    Reason.COMBINATION_NOT_ENABLED: "one portion alone, or a card that claims the combination",
+    Reason.INNER_NOT_OFFLOADED: "the packet after the transport association was added too",
+    Reason.AH_NOT_CLAIMED: "ESP with an integrity algorithm, or a card that claims AH",
+    Reason.ESP_NOT_CLAIMED: "AH, or a card that claims ESP",
+    Reason.LOW_POWER: "the same request after OID_PNP_SET_POWER set D0",
+    Reason.RESETTING: "the same request once the reset has ended",
+    Reason.ABORTED_BY_RESET: "the same request again",
 }
 # fmt: on
 
