@@ -209,15 +209,13 @@ class Panel:
 
     def load(self, rest: list[str]) -> Answer:
         """The associations of a file that begin or end at `local`."""
-        need(rest, 1, 4, "load")
-        given = words.pairs(rest[1:], ("local", "mode", "udp"))
+        need(rest, 1, 6, "load")
+        given = words.pairs(rest[1:], words.LOAD_WORDS)
         if "local" not in given:
             raise InputError("load needs local=ADDR: the host whose NIC this is")
         local = words.address("local", given["local"])
-        mode = words.one_of("mode", given["mode"], words.MODES) if "mode" in given else None
-        udp = words.one_of("udp", given["udp"], words.UDP_TYPES) if "udp" in given else None
         file = self._read_sas(rest[0])
-        ours = [sa.association(inbound=sa.dst == local, mode=mode, udp=udp) for sa in file if local in (sa.src, sa.dst)]
+        ours = [words.at_home(sa, local, given) for sa in file if local in (sa.src, sa.dst)]
         return Loaded(tuple(self._offload(sa) for sa in ours), skipped=len(file) - len(ours))
 
     def _offload(self, sa: SecurityAssociation) -> SaOutcome:
@@ -483,8 +481,8 @@ COMMANDS: dict[str, Command] = {command.name: command for command in (
     Command("enable", "enable", "ask the card what it can do, and enable all of it", "enable", Panel.enable),
     Command("disable", "disable", "disable offload; associations stay", "disable", Panel.disable),
     Command("add", SA_USAGE, "offload one association", SA_EXAMPLE, Panel.add),
-    Command("load", "load SAFILE local=ADDR [mode=tunnel|transport] [udp=none|other|ike]",
-            "offload the associations of a file that begin or end at ADDR",
+    Command("load", "load SAFILE local=ADDR [as=ADDR] [port=N] [mode=tunnel|transport] [udp=none|other|ike]",
+            "offload the associations of a file that begin or end at ADDR; as= and port= where a NAT changed them",
             "load traces/natt-3des-md5-server.sas.json local=203.0.113.2", Panel.load),
     Command("delete", "delete HANDLE|SPI", "take an association off the NIC", "delete 0x1001", Panel.delete),
     Command("query", "query OID_NAME", "a query request, its answer decoded",

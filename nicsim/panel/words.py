@@ -11,7 +11,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from nicsim.boundary import UdpType
@@ -31,6 +31,8 @@ DEFAULT_PORTS = {UdpType.NATIVE: 0, UdpType.OTHER: NAT_TRAVERSAL_PORT, UdpType.I
 SA_WORDS = (
     "spi", "src", "dst", "mode", "udp", "port", "sport", "encryption", "key", "salt", "integrity", "ikey", "dir",
 )  # fmt: skip
+
+LOAD_WORDS = ("local", "as", "port", "mode", "udp")
 
 
 def split(line: str) -> list[str]:
@@ -144,6 +146,20 @@ class SaWords:
             inner_src=self.inner_src,
             inner_dst=self.inner_dst,
         )
+
+
+def at_home(sa: SaWords, local: bytes, given: Mapping[str, str]) -> SecurityAssociation:
+    """An association of a file at the host that the file calls `local`; behind a NAT it knows itself `as` another.
+
+    `mode` and `udp` fill in what the file leaves open.
+    """
+    mode = one_of("mode", given["mode"], MODES) if "mode" in given else None
+    udp = one_of("udp", given["udp"], UDP_TYPES) if "udp" in given else None
+    own = address("as", given["as"]) if "as" in given else local
+    port = number("port", given["port"], 65535, 1) if "port" in given else None
+    if sa.dst == local:
+        return replace(sa, dst=own, dst_port=port or sa.dst_port).association(inbound=True, mode=mode, udp=udp)
+    return replace(sa, src=own, src_port=port or sa.src_port).association(inbound=False, mode=mode, udp=udp)
 
 
 def sa_words(given: Mapping[str, str]) -> tuple[SaWords, bool]:

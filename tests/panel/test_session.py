@@ -133,6 +133,17 @@ def test_a_file_is_loaded_for_one_host() -> None:
     assert (other["associations"], other["skipped"]) == ([], 2)
 
 
+def test_a_host_behind_a_nat_is_loaded_as_it_knows_itself() -> None:
+    client, made = TRACE.with_name("natt-aes128-sha1-client.pcap"), enabled("reference")
+    sas = client.with_suffix(".sas.json")
+    outside = ask(made, f"load {sas} local=203.0.113.1")["associations"]
+    assert [one["reason"] for one in outside if one["direction"] == "in"] == ["port-not-parsed-by-v2"]
+    made = enabled("reference")
+    inside = ask(made, f"load {sas} local=203.0.113.1 as=10.0.0.2 port=4500")["associations"]
+    assert [one["on_nic"] for one in inside] == [True, True]
+    assert ask(made, f"feed {client} 13")["reason"] == "opened"
+
+
 def test_what_an_esp_sa_file_leaves_open_has_to_be_said(tmp_path: Path) -> None:
     file = tmp_path / "esp_sa"
     file.write_text(f'"IPv4","198.51.100.7","192.0.2.1","0x1001","NULL","","HMAC-MD5-96 [RFC2403]","0x{MD5_KEY}"\n')
@@ -363,6 +374,9 @@ def test_the_profile_is_what_the_card_reports() -> None:
         ("load", "needs: load SAFILE"),
         ("load nowhere", "load needs local=ADDR"),
         ("load nowhere local=192.0.2.1", "cannot be read"),
+        (f"load {SAS} local=203.0.113.2 as=x", "as needs an IPv4 or IPv6 address"),
+        (f"load {SAS} local=203.0.113.2 as=::1", "two addresses of one family"),
+        (f"load {SAS} local=203.0.113.2 port=0", "port needs a number from 1"),
         ("load a\0b local=192.0.2.1", "cannot be read"),
         ("delete", "needs: delete HANDLE|SPI"),
         ("delete x", "needs a number"),
