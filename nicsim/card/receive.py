@@ -30,7 +30,14 @@ from nicsim.wire.esp import (
     classify_port_4500,
     spi_and_sequence,
 )
-from nicsim.wire.packet import ETHERNET_HEADER_LENGTH, IPV6_HEADER_LENGTH, LinkType, Packet, parse_frame
+from nicsim.wire.packet import (
+    ETHERNET_HEADER_LENGTH,
+    IPV4_HEADER_LENGTH,
+    IPV6_HEADER_LENGTH,
+    LinkType,
+    Packet,
+    parse_frame,
+)
 from offload_oids import CryptoStatus
 
 AH_SPI_OFFSET = 4
@@ -53,10 +60,12 @@ COMBINATIONS = {
     (UdpType.NATIVE, UdpType.IKE): Combination.TRANSPORT_IN_UDP_IKE,
 }
 IPV4_IN_TUNNEL, IPV6_IN_TUNNEL = 4, 41
-UDP_BYTE, IPSEC_BYTES = bytes((PROTOCOL_UDP,)), (bytes((PROTOCOL_ESP,)), bytes((PROTOCOL_AH,)))
 TUNNELLED = frozenset({IPV4_IN_TUNNEL, IPV6_IN_TUNNEL})
-# Hop-by-hop options, routing, fragment, destination options: what IPsec may stand behind.
-EXTENSION_HEADERS = frozenset({0, 43, 44, 60})
+# In IPv6 also what IPsec may stand behind: hop-by-hop options, routing, fragment, destination options.
+MAY_LEAD_TO_IPSEC = {
+    IPV4_IN_TUNNEL: frozenset({PROTOCOL_ESP, PROTOCOL_AH}),
+    IPV6_IN_TUNNEL: frozenset({PROTOCOL_ESP, PROTOCOL_AH, 0, 43, 44, 60}),
+}
 
 
 class Walk:
@@ -257,8 +266,8 @@ def process(walk: Walk) -> tuple[bytes, Descriptor]:
     The card does no replay check and looks at no padding: the host does (N-RX-7). A packet that fails goes up as it
     came, with the status of the portion that failed (N-RX-14, N-RX-16).
     """
-    received = walk.frame
-    reason = open_portion(walk, None)
+    received, association = walk.frame, walk.association
+    reason = open_esp(walk, association, None) if association.is_lone_esp else open_portion(walk, None)
     if walk.next_header in TUNNELLED and may_hold_ipsec(walk):
         return process_inside(walk, received, reason)
     return finished(walk, reason)
@@ -346,12 +355,15 @@ def invalid_protocol(walk: Walk) -> Reason:
 def may_hold_ipsec(walk: Walk) -> bool:
     """A quick look into a tunnel, which mostly holds anything but IPsec; the steps of the portion inside look again."""
     frame, begin = walk.frame, walk.begin
-    ipv4 = walk.next_header == IPV4_IN_TUNNEL
-    protocol = frame[begin + 9 : begin + 10] if ipv4 else frame[begin + 6 : begin + 7]
-    if protocol != UDP_BYTE:
-        return protocol in IPSEC_BYTES or (not ipv4 and bool(protocol) and protocol[0] in EXTENSION_HEADERS)
-    port = begin + ((frame[begin] & 0xF) * 4 if ipv4 else IPV6_HEADER_LENGTH) + 2
-    return walk.rows.parsers_of(int.from_bytes(frame[port : port + 2], "big")) is not None
+    if walk.end - begin < IPV4_HEADER_LENGTH:
+        return False
+    if walk.next_header == IPV4_IN_TUNNEL:
+        protocol, port = frame[begin + 9], begin + (frame[begin] & 0xF) * 4 + 2
+    else:
+        protocol, port = frame[begin + 6], begin + IPV6_HEADER_LENGTH + 2
+    if protocol == PROTOCOL_UDP:
+        return walk.rows.parsers_of(int.from_bytes(frame[port : port + 2], "big")) is not None
+    return protocol in MAY_LEAD_TO_IPSEC[walk.next_header]
 
 
 def process_inside(walk: Walk, received: bytes, reason: Reason) -> tuple[bytes, Descriptor]:

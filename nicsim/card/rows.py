@@ -22,6 +22,7 @@ from nicsim.boundary import (
     Table,
 )
 from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, Transform
+from nicsim.wire.esp import PROTOCOL_ESP
 from nicsim.wire.packet import Packet
 
 Key = TypeVar("Key")
@@ -67,6 +68,8 @@ class LoadedSa:
     iv_length: int
     icv_length: int
     sequence_high: int | None
+    is_lone_esp: bool
+    """ESP that neither has nor needs AH in front: most packets, so it is asked once."""
     source: int
     source_mask: int
     destination: int
@@ -96,6 +99,7 @@ def _load(slot: int, row: SaRow) -> LoadedSa:
         iv_length=transform.keys.encryption.iv_length,
         icv_length=transform.keys.icv_length,
         sequence_high=row.sequence_high if row.extended else None,
+        is_lone_esp=row.protocol == PROTOCOL_ESP and not row.linked,
         source=int.from_bytes(row.source_address[:length], "big") & source_mask,
         source_mask=source_mask,
         destination=int.from_bytes(row.destination_address[:length], "big") & destination_mask,
