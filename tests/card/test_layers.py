@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 import pytest
 
 from nicsim.boundary import Descriptor, Portion, Table
+from nicsim.capabilities import NdisVersion
 from nicsim.card.receive import explain
+from nicsim.driver.indicate import Words
 from nicsim.reasons import BY_NUMBER, Reason
-from offload_oids import CryptoStatus, NdisStatus
+from offload_oids import Abi, CryptoStatus, NdisStatus
 from offload_oids.ipsec_sa import OffloadAlgoInfo, OffloadSecurityAssociation
 from offload_oids.packet_info import (
     IpsecV2TunnelTransmit,
@@ -449,6 +451,30 @@ def test_udp_in_udp_is_never_processed() -> None:
 def test_a_tunnel_that_holds_no_whole_ipsec_packet_is_one_portion(packet: bytes) -> None:
     _, descriptor, reason = outcome(nic_of(CASES[0]), esp_tunnel(packet))
     assert (reason, descriptor.next_crypto_done, descriptor.next_slot) == (Reason.OPENED, 0, 0)
+
+
+@pytest.mark.rule("N-RX-16", "A-35")
+def test_the_portion_inside_is_the_transport_one_whatever_its_row_says() -> None:
+    nic = nic_of(CASES[0])
+    nic.card.write_row(Table.INBOUND, 1, replace(nic.rows[Table.INBOUND][1], portion=Portion.TUNNEL))
+    packet = esp_inside()
+    descriptor = outcome(nic, esp_tunnel(packet[:-1] + bytes((packet[-1] ^ 1,))))[1]
+    assert descriptor.crypto_status == C.CRYPTO_TRANSPORT_ESP_AUTH_FAILED
+
+
+@pytest.mark.rule("N-TX-4")
+def test_ah_that_covers_something_else_than_esp_is_not_framed_for_the_pair() -> None:
+    nic = enabled()
+    word = nic.added(pair(flags=OUTBOUND)).to_bytes(8, "little")
+    assert nic.driver.send(with_ah(ipv4(50, esp(oracle()))), word).reason is Reason.SEALED
+    assert nic.driver.send(with_ah(ipv4(17, esp(oracle()))), word).reason is Reason.BAD_SEND_FRAME
+
+
+@pytest.mark.rule("A-25", "N-V2-14")
+def test_6_0_has_no_tunnel_word() -> None:
+    one, two = (7).to_bytes(8, "little"), (9).to_bytes(8, "little")
+    assert Words(NdisVersion.NDIS_6_0, Abi.X64).transmit_handles(one, two) == (7, 0)
+    assert Words(NdisVersion.NDIS_6_1, Abi.X64).transmit_handles(one, two) == (7, 9)
 
 
 # --- sending both ----------------------------------------------------------------------------------------------------
