@@ -24,6 +24,7 @@ from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
 from nicsim.card.send import IvSource
 from nicsim.driver.device import ReferenceDriver
+from nicsim.impairments import Impaired, impaired_card, impaired_driver, impaired_ivs
 from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
 from nicsim.wire.packet import LinkType
@@ -35,7 +36,8 @@ DriverFactory = Callable[[Capabilities, Card, Abi], Miniport]
 class Nic:
     """One NIC of one kind, for hosts of one pointer width. Implements `nicsim.boundary.Binding`.
 
-    `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`.
+    `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`. `impairments` have
+    card and driver misbehave; `card` and `driver` stay what they are, and the monitor sees what comes of it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Nic:
         link_type: int = LinkType.ETHERNET,
         driver: DriverFactory = ReferenceDriver,
         monitor: bool = True,
+        impairments: Sequence[Impaired] = (),
     ) -> None:
         self.capabilities = capabilities
         self.abi = abi
@@ -54,17 +57,19 @@ class Nic:
             inbound_rows=capabilities.inbound_rows,
             outbound_rows=capabilities.outbound_rows,
             parser_rows=capabilities.parser_rows,
-            iv_source=iv_source,
+            iv_source=impaired_ivs(iv_source, impairments),
             link_type=link_type,
         )
+        self._silicon = impaired_card(self.card, impairments, link_type)
         self.monitor = Monitor(one_parser_type_per_port=capabilities.readings.one_parser_type_per_port)
-        self.driver = driver(capabilities, WatchedCard(self.card, self.monitor) if monitor else self.card, abi)
-        self.ndis = Ndis(WatchedMiniport(self.driver, self.monitor) if monitor else self.driver, abi)
+        self.driver = driver(capabilities, WatchedCard(self._silicon, self.monitor) if monitor else self._silicon, abi)
+        self._miniport = impaired_driver(self.driver, impairments)
+        self.ndis = Ndis(WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport, abi)
 
     def receive(self, frame: bytes) -> tuple[Indication, Descriptor]:
         """A frame off the wire: what goes up, and for people what the card wrote about it."""
-        frame, descriptor = self.card.receive(frame)
-        return self.driver.indicate(frame, descriptor), descriptor
+        frame, descriptor = self._silicon.receive(frame)
+        return self._miniport.indicate(frame, descriptor), descriptor
 
     def request(self, request: OidRequest) -> OidResult:
         """An OID request of the host, through NDIS."""

@@ -10,6 +10,7 @@ import sys
 import typer
 
 from nicsim import __version__
+from nicsim.cli.impairments import impairments
 from nicsim.cli.layout import layout
 from nicsim.cli.nic import nic
 from nicsim.cli.oids import oids
@@ -47,6 +48,7 @@ app.command()(replay)
 app.command()(layout)
 app.command()(oids)
 app.command()(why)
+app.command()(impairments)
 app.add_typer(profile)
 app.command()(nic)
 

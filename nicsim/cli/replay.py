@@ -46,6 +46,9 @@ def replay(
         str | None, typer.Option(metavar="FILE", help="Compare with an expect.json and list the frames that differ.")
     ] = None,
     abi: Annotated[AbiName, typer.Option(help="The pointer width of the host.")] = AbiName.X64,
+    impair: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=N]", help="Have card or driver misbehave; may be repeated.")
+    ] = None,
 ) -> int:
     """Replay a capture and say for every frame what the NIC did, and why.
 
@@ -59,7 +62,9 @@ def replay(
     from nicsim.replay.session import ReplayRequest
     from offload_oids import Abi
 
-    request = ReplayRequest(capture, sas, local, profile, replay_window, strict_addresses, expect, Abi(abi.value))
+    request = ReplayRequest(
+        capture, sas, local, profile, replay_window, strict_addresses, expect, Abi(abi.value), tuple(impair or ())
+    )
     if explain is not None:
         return tell_story(request, explain)
     return run(request, json)

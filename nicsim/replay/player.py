@@ -20,6 +20,7 @@ from nicsim.errors import EspSyntaxError, InputError, IntegrityError, Malformed,
 from nicsim.host import transport
 from nicsim.host.offloader import LinkMedium, Offloader
 from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.impairments import Impaired
 from nicsim.nic import DriverFactory, Nic
 from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.replay.book import BookedSa, EspPacket, SaBook
@@ -60,6 +61,8 @@ class ReplayOptions:
     abi: Abi = Abi.X64
     driver: DriverFactory = ReferenceDriver
     """The driver between NDIS and the card; one under test takes the reference driver's place."""
+    impairments: tuple[Impaired, ...] = ()
+    """How card and driver misbehave. The rule monitor is off then, so that what comes of it is seen to the end."""
 
 
 class Player:
@@ -70,7 +73,13 @@ class Player:
         self._link_type = link_type
         self._ivs = CapturedIvs()
         self.nic = Nic(
-            options.capabilities, iv_source=self._ivs, abi=options.abi, link_type=link_type, driver=options.driver
+            options.capabilities,
+            iv_source=self._ivs,
+            abi=options.abi,
+            link_type=link_type,
+            driver=options.driver,
+            monitor=not options.impairments,
+            impairments=options.impairments,
         )
         self._offloader = Offloader(self.nic, options.capabilities.ndis)
         self._offloader.enable(LinkMedium.ETHERNET if link_type == LinkType.ETHERNET else LinkMedium.RAW_IP)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nicsim.errors import InputError
 from nicsim.host.software_ipsec import DEFAULT_REPLAY_WINDOW
+from nicsim.impairments import parse_impairment
 from nicsim.profile import DEFAULT_PROFILE, load_profile
 from nicsim.replay.expect import Comparison, ExpectedCapture, read_expectations
 from nicsim.replay.local import find_local_address
@@ -34,6 +35,8 @@ class ReplayRequest:
     strict_addresses: bool = False
     expect: str | None = None
     abi: Abi = Abi.X64
+    impairments: tuple[str, ...] = ()
+    """NAME or NAME=N each."""
 
 
 class Session:
@@ -46,8 +49,9 @@ class Session:
         self._request = request
         expected, window = expectations_of(request)
         capabilities = load_profile(request.profile)
+        impairments = tuple(parse_impairment(text) for text in request.impairments)
         self._associations = read_sa_file(request.sas)
-        self._notes: list[str] = []
+        self._notes = [f"impaired by {one}: {one.impairment.story}" for one in impairments]
         local = self._local_address(expected)
         self._options = ReplayOptions(
             local=local.packed,
@@ -56,6 +60,7 @@ class Session:
             replay_window=checked_window(request.replay_window, window),
             strict_addresses=request.strict_addresses,
             abi=request.abi,
+            impairments=impairments,
         )
         self._comparison = Comparison(expected) if expected else None
         self.capture: Capture = open_capture(request.capture)

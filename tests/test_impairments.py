@@ -1,0 +1,569 @@
+"""Every impairment is noticed: a table of names and of short stories, each of which the unimpaired NIC passes.
+
+A story looks at effects only: bytes, statuses, out-of-band words, verdicts, replays of the shipped captures.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, StatusIndication, UdpType
+from nicsim.capabilities import Capabilities
+from nicsim.errors import InputError, NicsimError, RuleBroken
+from nicsim.host.offload_requests import add_udpesp_sa_buffer
+from nicsim.host.offloader import InSoftware, LinkMedium, Offloaded, Offloader
+from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.host.transport import ReceiveWord, ReceiveWords
+from nicsim.impairments import (
+    BY_NAME,
+    CATALOGUE,
+    Boundary,
+    Impaired,
+    Impairment,
+    Number,
+    impaired_card,
+    impaired_driver,
+    impaired_ivs,
+    impairment,
+)
+from nicsim.impairments import parse_impairment as parse
+from nicsim.ipsec.transforms import SaKeys
+from nicsim.nic import Nic
+from nicsim.profile import load_profile
+from nicsim.replay.session import ReplayRequest, Session
+from nicsim.rules import rule_texts
+from nicsim.wire.packet import parse_frame
+from offload_oids import Abi, CryptoStatus, NdisStatus, Oid
+from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa, OffloadIpsecDeleteSa, OffloadIpsecDeleteUdpespSa
+from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa
+from offload_oids.layout import offset_of, size_through
+from offload_oids.ndis_offload import (
+    FamilyEncapsulation,
+    NdisObjectHeader,
+    NdisObjectType,
+    NdisOffloadEncapsulation,
+    NdisOffloadSet,
+)
+from tests.builders import (
+    AES,
+    OTHER_HOST,
+    PAYLOAD,
+    TCP,
+    TRIPLE_DES,
+    CountedIvs,
+    association,
+    decrypted_in_place,
+    esp_frame,
+    handed_down,
+    native_esp,
+    reference,
+    sealed,
+    udp,
+    without_options,
+)
+from tests.driver.builders import chained, v2
+from tests.ipsec.algorithms import oracle_sa
+from tests.oracle_esp import seal
+
+TRACES = Path(__file__).parents[1] / "traces"
+ABI = Abi.X64
+FIRST, SECOND = association(0x1001), association(0x1002)
+OUTBOUND = association(0x2001, inbound=False)
+SUCCESS = CryptoStatus.CRYPTO_SUCCESS
+UNTOUCHED = ReceiveWord(False, False, False, SUCCESS)
+OPENED = ReceiveWord(True, False, False, SUCCESS)
+
+
+class Bench:
+    """A NIC with these impairments and a host above it. The monitor is off: it has its own tests."""
+
+    def __init__(
+        self,
+        impairments: Iterable[Impaired],
+        associations: Iterable[SecurityAssociation] = (),
+        capabilities: Capabilities | str = "ndis60",
+        *,
+        enabled: bool = True,
+        monitor: bool = False,
+    ) -> None:
+        if isinstance(capabilities, str):
+            capabilities = load_profile(capabilities)
+        self.ivs = CountedIvs()
+        chosen = list(impairments)
+        self.nic = Nic(capabilities, iv_source=self.ivs, abi=ABI, monitor=monitor, impairments=chosen)
+        self.offloader = Offloader(self.nic, capabilities.ndis)
+        if enabled:
+            self.offloader.enable(LinkMedium.ETHERNET)
+        self._words = ReceiveWords(capabilities.ndis, ABI)
+        self.offloaded = [self.add(sa) for sa in associations]
+
+    def add(self, sa: SecurityAssociation) -> Offloaded:
+        outcome = self.offloader.add(sa)
+        assert not isinstance(outcome, InSoftware), outcome
+        return outcome
+
+    def receive(self, frame: bytes) -> tuple[bytes, ReceiveWord]:
+        indication, _ = self.nic.receive(frame)
+        return indication.frame, self._words.read(indication.ipsec)
+
+    def opens(self, sa: SecurityAssociation, sequence: int = 1) -> None:
+        esp = sealed(sa, sequence)
+        frame = esp_frame(sa, esp)
+        assert self.receive(frame) == (decrypted_in_place(frame, esp, sa, PAYLOAD, TCP), OPENED)
+
+    def leaves(self, frame: bytes) -> None:
+        assert self.receive(frame) == (frame, UNTOUCHED)
+
+    def send(self, frame: bytes, number: int = 0) -> bytes:
+        result = self.nic.send(frame, self.offloader.transmit_word(self.offloaded[number].handle))
+        assert result.status == NdisStatus.SUCCESS
+        return result.frame
+
+    def set(self, oid: Oid, buffer: bytes) -> OidResult:
+        return self.nic.request(OidRequest(RequestKind.SET, oid, buffer, ABI, request_id=77))
+
+    def add_with_null_entry(self, sa: SecurityAssociation) -> OffloadIpsecAddUdpespSa:
+        result = self.set(Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, add_udpesp_sa_buffer(sa, 0).pack(ABI))
+        assert result.status == NdisStatus.SUCCESS
+        return OffloadIpsecAddUdpespSa.unpack(result.buffer, ABI)
+
+
+Make = Callable[..., Bench]
+Probe = Callable[[Make], None]
+
+
+# --- stories of the receive path -----------------------------------------------------------------------------------
+
+
+def good_packets_are_opened_in_place(make: Make) -> None:
+    bench = make([FIRST])
+    for sequence in (1, 2, 3):
+        bench.opens(FIRST, sequence)
+
+
+def a_packet_on_port_500_is_opened(make: Make) -> None:
+    sa = association(udp_type=UdpType.IKE)
+    make([sa]).opens(sa)
+
+
+def a_version_2_packet_is_opened(make: Make) -> None:
+    sa = association(sa_keys=AES)
+    make([sa], "ndis61").opens(sa)
+
+
+def an_add_is_done_at_once(make: Make) -> None:
+    make([]).add_with_null_entry(FIRST)
+
+
+def a_bad_icv_is_told_and_nothing_changed(make: Make) -> None:
+    frame = esp_frame(FIRST)
+    frame = frame[:-1] + bytes([frame[-1] ^ 1])
+    failed = ReceiveWord(True, False, False, CryptoStatus.CRYPTO_TRANSPORT_ESP_AUTH_FAILED)
+    assert make([FIRST]).receive(frame) == (frame, failed)
+
+
+def another_hosts_packet_is_left_alone(make: Make) -> None:
+    make([FIRST]).leaves(udp(sealed(FIRST), dst=OTHER_HOST))
+
+
+def options_not_claimed_are_left_alone(make: Make) -> None:
+    make([FIRST], without_options()).leaves(udp(sealed(FIRST), options=bytes([1, 1, 1, 0])))
+
+
+def ike_is_left_alone(make: Make) -> None:
+    make([FIRST]).leaves(udp(bytes(4) + bytes(range(1, 60))))
+
+
+def a_keepalive_is_left_alone(make: Make) -> None:
+    make([FIRST]).leaves(udp(b"\xff"))
+
+
+def other_frames_are_left_alone(make: Make) -> None:
+    bench = make([FIRST])
+    bench.opens(FIRST)
+    for port in (53, 123, 4501):
+        bench.leaves(udp(bytes(80), dst_port=port))
+
+
+def the_udp_checksum_does_not_matter(make: Make) -> None:
+    esp = sealed(FIRST)
+    frame = udp(esp, checksum=0x1234)
+    expected = decrypted_in_place(frame, esp, FIRST, PAYLOAD, TCP)
+    assert make([FIRST]).receive(frame) == (expected, OPENED)
+
+
+def a_fragment_is_left_alone(make: Make) -> None:
+    native = association(0x1003, udp_type=UdpType.NATIVE)
+    bench = make([FIRST, native])
+    for frame in (esp_frame(FIRST), native_esp(sealed(native))):
+        more_fragments = frame[:20] + b"\x20\0" + frame[22:]
+        bench.leaves(more_fragments)
+
+
+def nothing_happens_before_enabling(make: Make) -> None:
+    bench = make([], enabled=False)
+    bench.add_with_null_entry(FIRST)
+    bench.leaves(esp_frame(FIRST))
+
+
+def nothing_happens_after_disabling(make: Make) -> None:
+    bench = make([FIRST])
+    off = FamilyEncapsulation(NdisOffloadSet.NDIS_OFFLOAD_SET_OFF)
+    size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", ABI)
+    header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size)
+    disabling = NdisOffloadEncapsulation(header, off, off).pack(ABI)
+    assert bench.set(Oid.OID_OFFLOAD_ENCAPSULATION, disabling).status == NdisStatus.SUCCESS
+    bench.leaves(esp_frame(FIRST))
+
+
+# --- stories of the send path --------------------------------------------------------------------------------------
+
+
+def a_sent_frame_is_sealed_with_the_iv_given(make: Make) -> None:
+    bench = make([OUTBOUND])
+    framed = handed_down(OUTBOUND, payload=PAYLOAD[:-1])
+    sent = bench.send(framed)
+    assert bench.ivs.given
+    esp = seal(oracle_sa(OUTBOUND.keys), OUTBOUND.spi, 1, bench.ivs.given[-1], PAYLOAD[:-1], TCP, False)
+    assert sent == esp_frame(OUTBOUND, esp)
+
+
+def no_two_ivs_are_equal(make: Make) -> None:
+    bench = make([OUTBOUND])
+    frames = [bench.send(handed_down(OUTBOUND, sequence)) for sequence in (1, 2)]
+    at = frames[0].index(OUTBOUND.spi.to_bytes(4, "big")) + 8
+    assert frames[0][at : at + 8] != frames[1][at : at + 8]
+
+
+def an_unknown_handle_sends_nothing(make: Make) -> None:
+    bench = make([OUTBOUND])
+    result = bench.nic.send(handed_down(OUTBOUND), bench.offloader.transmit_word(0x7777))
+    assert (result.status, result.frame) == (NdisStatus.FAILURE, b"")
+
+
+# --- stories of requests -------------------------------------------------------------------------------------------
+
+
+def the_tables_hold_what_they_have_room_for(make: Make) -> None:
+    bench = make([FIRST, SECOND], "tiny")
+    bench.opens(FIRST)
+    bench.opens(SECOND)
+
+
+def every_association_has_a_handle_of_its_own(make: Make) -> None:
+    handles = [one.handle for one in make([FIRST, SECOND, OUTBOUND]).offloaded]
+    assert all(handles)
+    assert len(set(handles)) == len(handles)
+
+
+def a_delete_takes_one_association_and_the_last_one_the_parser_entry(make: Make) -> None:
+    bench = make([FIRST, SECOND])
+    first, second = bench.offloaded
+    assert bench.offloader.delete(first).status == NdisStatus.SUCCESS
+    bench.leaves(esp_frame(FIRST))
+    bench.opens(SECOND)
+    assert bench.offloader.delete(second).status == NdisStatus.SUCCESS
+    bench.leaves(esp_frame(SECOND))
+    rows = bench.nic.card.rows
+    assert (rows.inbound, rows.parser) == ({}, {})
+
+
+def two_adds_without_an_entry_share_one(make: Make) -> None:
+    bench = make([])
+    entries = [bench.add_with_null_entry(sa).encap_type_entry_offld_handle for sa in (FIRST, SECOND)]
+    assert entries[0] == entries[1]
+
+
+def a_short_buffer_is_refused_with_the_length_needed(make: Make) -> None:
+    result = make([]).set(Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA, bytes(3))
+    assert (result.status, result.bytes_needed) == (NdisStatus.INVALID_LENGTH, 16)
+
+
+def a_delete_of_nothing_is_refused(make: Make) -> None:
+    bench = make([FIRST])
+    for oid, delete in (
+        (Oid.OID_TCP_TASK_IPSEC_DELETE_SA, OffloadIpsecDeleteSa(0x7777)),
+        (Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA, OffloadIpsecDeleteUdpespSa(0x7777, 0)),
+    ):
+        assert bench.set(oid, delete.pack(ABI)).status == NdisStatus.INVALID_DATA
+
+
+def of_a_list_those_with_room_are_added(make: Make) -> None:
+    bench = make([], reference(inbound_rows=1))
+    adds = chained([v2(), v2()], ABI)
+    result = bench.set(Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, adds)
+    assert result.status == NdisStatus.SUCCESS
+    at = offset_of(IpsecOffloadV2AddSa, "next", ABI)
+    second = int.from_bytes(result.buffer[at : at + 8], "little") - OidRequest(RequestKind.SET, 0, b"", ABI).base
+    handles = [IpsecOffloadV2AddSa.unpack(result.buffer[place:], ABI).offload_handle for place in (0, second)]
+    assert handles[0]
+    assert not handles[1]
+
+
+def what_is_answered_at_once_is_not_completed_again(make: Make) -> None:
+    bench = make([FIRST])
+    assert not [event for event in bench.nic.poll() if isinstance(event, OidCompletion)]
+
+
+def enabling_indicates_the_current_configuration(make: Make) -> None:
+    statuses = [event.status for event in make([]).nic.poll() if isinstance(event, StatusIndication)]
+    assert NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG in statuses
+
+
+def the_capacity_reported_is_there(make: Make) -> None:
+    bench = make([], "ndis61")
+    assert bench.offloader.version2.sa_offload_capacity <= sum(bench.nic.card.rows.capacity.values())
+
+
+# --- the shipped captures ------------------------------------------------------------------------------------------
+
+
+def replays_as_expected(make: Make) -> None:
+    for trace in ("natt-3des-md5-server", "natt-aes128-sha1-client"):
+        capture = TRACES / f"{trace}.pcap"
+        sas, expect = (str(capture.with_suffix(ending)) for ending in (".sas.json", ".expect.json"))
+        names = tuple(str(one) for one in make.args[0])  # type: ignore[attr-defined]
+        with Session(ReplayRequest(str(capture), sas, expect=expect, impairments=names)) as session:
+            assert all(result.resealed is not False for result in session.results())
+        assert session.differences == []
+
+
+# --- which story notices what --------------------------------------------------------------------------------------
+
+OPENS, DELETES, SENDS = (
+    good_packets_are_opened_in_place,
+    a_delete_takes_one_association_and_the_last_one_the_parser_entry,
+    a_sent_frame_is_sealed_with_the_iv_given,
+)
+# fmt: off
+NOTICED_BY: dict[str, tuple[Probe, ...]] = {
+    "row-write-fails":            (OPENS, SENDS, a_version_2_packet_is_opened),
+    "row-write-lost":             (OPENS, SENDS, a_version_2_packet_is_opened),
+    "row-write-slow":             (an_add_is_done_at_once,),
+    "row-write-never-done":       (OPENS, SENDS, replays_as_expected),
+    "row-clear-fails":            (DELETES,),
+    "row-clear-lost":             (DELETES,),
+    "stale-row":                  (DELETES,),
+    "parser-row-lost":            (OPENS, a_version_2_packet_is_opened),
+    "parser-row-wrong-port":      (OPENS, a_version_2_packet_is_opened),
+    "parser-row-wrong-type":      (OPENS, a_packet_on_port_500_is_opened),
+    "port-bytes-swapped":         (OPENS, a_packet_on_port_500_is_opened),
+    "marker-not-skipped":         (a_packet_on_port_500_is_opened,),
+    "spi-bytes-swapped":          (OPENS, SENDS, replays_as_expected),
+    "keys-swapped":               (OPENS, SENDS, replays_as_expected),
+    "key-truncated":              (OPENS, SENDS, replays_as_expected),
+    "destination-ignored":        (another_hosts_packet_is_left_alone,),
+    "on-before-enabling":         (nothing_happens_before_enabling,),
+    "on-after-disabling":         (nothing_happens_after_disabling,),
+    "options-always":             (options_not_claimed_are_left_alone,),
+    "success-without-check":      (OPENS, a_bad_icv_is_told_and_nothing_changed, replays_as_expected),
+    "success-on-bad-icv":         (a_bad_icv_is_told_and_nothing_changed,),
+    "error-on-good":              (OPENS, replays_as_expected),
+    "icv-unchecked":              (a_bad_icv_is_told_and_nothing_changed,),
+    "portions-exchanged":         (a_bad_icv_is_told_and_nothing_changed,),
+    "generic-error":              (a_bad_icv_is_told_and_nothing_changed,),
+    "next-without-done":          (OPENS, a_bad_icv_is_told_and_nothing_changed),
+    "never-done":                 (OPENS, replays_as_expected),
+    "strips-esp":                 (OPENS, replays_as_expected),
+    "last-block-left":            (OPENS, replays_as_expected),
+    "payload-corrupted":          (OPENS, replays_as_expected),
+    "hop-limit-lowered":          (OPENS,),
+    "ike-taken-for-esp":          (ike_is_left_alone,),
+    "udp-checksum-decides":       (the_udp_checksum_does_not_matter,),
+    "fragments-as-whole":         (a_fragment_is_left_alone,),
+    "iv-all-zero":                (SENDS, no_two_ivs_are_equal, replays_as_expected),
+    "iv-repeated":                (no_two_ivs_are_equal, replays_as_expected),
+    "icv-not-written":            (SENDS, replays_as_expected),
+    "spi-wrong-on-send":          (SENDS, replays_as_expected),
+    "plaintext-sent":             (SENDS, replays_as_expected),
+    "pads-again":                 (SENDS, replays_as_expected),
+    "padding-corrupted":          (SENDS,),
+    "table-full-early":           (the_tables_hold_what_they_have_room_for, DELETES),
+    "good-buffer-refused":        (OPENS, SENDS, a_version_2_packet_is_opened),
+    "bad-buffer-accepted":        (a_short_buffer_is_refused_with_the_length_needed, a_delete_of_nothing_is_refused),
+    "bytes-needed-wrong":         (a_short_buffer_is_refused_with_the_length_needed,),
+    "handle-zero":                (SENDS, DELETES, every_association_has_a_handle_of_its_own),
+    "handle-wrong":               (SENDS, DELETES),
+    "handle-reused":              (DELETES, every_association_has_a_handle_of_its_own),
+    "list-all-failed":            (of_a_list_those_with_room_are_added,),
+    "null-handle-forgotten":      (of_a_list_those_with_room_are_added,),
+    "delete-ignored":             (DELETES, a_delete_of_nothing_is_refused),
+    "delete-takes-neighbour":     (DELETES,),
+    "parser-entry-deleted-early": (DELETES,),
+    "parser-entry-never-deleted": (DELETES,),
+    "second-parser-entry":        (two_adds_without_an_entry_share_one,),
+    "completes-twice":            (what_is_answered_at_once_is_not_completed_again,),
+    "never-completes":            (OPENS, replays_as_expected),
+    "status-not-indicated":       (enabling_indicates_the_current_configuration,),
+    "capacity-overstated":        (the_capacity_reported_is_there,),
+    "drops-failed":               (a_bad_icv_is_told_and_nothing_changed,),
+    "drops-short":                (a_keepalive_is_left_alone,),
+    "drops-frames":               (OPENS, other_frames_are_left_alone, replays_as_expected),
+    "keepalive-swallowed":        (a_keepalive_is_left_alone,),
+    "ike-swallowed":              (ike_is_left_alone,),
+    "delete-requested":           (OPENS,),
+    "word-too-short":             (OPENS, ike_is_left_alone, replays_as_expected),
+    "word-of-frame-before":       (OPENS, other_frames_are_left_alone),
+    "unknown-handle-sent":        (an_unknown_handle_sends_nothing,),
+    "handle-ignored":             (SENDS, replays_as_expected),
+}
+# fmt: on
+PROBES = {probe.__name__: probe for probes in NOTICED_BY.values() for probe in probes}
+PAIRS = [(name, probe) for name, probes in NOTICED_BY.items() for probe in probes]
+
+
+class Maker:
+    """Makes benches with the same impairments."""
+
+    def __init__(self, *impairments: Impaired) -> None:
+        self.args = (impairments,)
+
+    def __call__(self, *arguments: object, **options: object) -> Bench:
+        return Bench(self.args[0], *arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_every_story_holds_without_impairments(probe: Probe) -> None:
+    probe(Maker())
+
+
+@pytest.mark.parametrize(("name", "probe"), PAIRS, ids=[f"{name}-{probe.__name__}" for name, probe in PAIRS])
+def test_every_impairment_is_noticed_by_each_of_its_stories(name: str, probe: Probe) -> None:
+    with pytest.raises((AssertionError, NicsimError)):
+        probe(Maker(impairment(name)))
+
+
+def test_every_impairment_has_a_story_that_notices_it() -> None:
+    assert set(NOTICED_BY) == set(BY_NAME)
+    assert len(CATALOGUE) == len(BY_NAME) >= 60
+
+
+# --- beside the stories --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("completes-twice", "N-OID-6"), ("handle-reused", "N-SA-17"), ("second-parser-entry", "N-ADD-3")]
+)
+def test_the_rule_monitor_notices_too(name: str, rule: str) -> None:
+    with pytest.raises(RuleBroken):
+        monitored_life([impairment(name)])
+    assert rule in BY_NAME[name].rules
+
+
+def test_the_rule_monitor_has_nothing_to_say_of_the_same_life_without() -> None:
+    monitored_life([])
+
+
+def monitored_life(impairments: list[Impaired]) -> None:
+    bench = Bench(impairments, monitor=True)
+    adds = [bench.add_with_null_entry(sa) for sa in (FIRST, SECOND)]
+    for add, entry in zip(adds, (0, adds[0].encap_type_entry_offld_handle), strict=True):
+        delete = OffloadIpsecDeleteUdpespSa(add.offload_handle, entry).pack(ABI)
+        assert bench.set(Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA, delete).status == NdisStatus.SUCCESS
+    bench.nic.poll()
+
+
+@pytest.mark.parametrize("one", CATALOGUE, ids=[one.name for one in CATALOGUE])
+def test_every_entry_is_complete(one: Impairment) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", one.name)
+    assert one.story.endswith(".")
+    assert "\n" not in one.story
+    assert one.rules
+    assert set(one.rules) <= set(rule_texts())
+    assert [one.card, one.driver, one.ivs].count(None) == 2
+    assert one.boundary is (Boundary.MINIPORT if one.driver else Boundary.CARD)
+    assert (" N" in one.story) <= (one.number is not Number.NONE)
+
+
+def test_nothing_is_in_the_way_where_nothing_is_impaired() -> None:
+    nic = Nic(load_profile("reference"), iv_source=bytes)
+    assert impaired_card(nic.card, (), 1) is nic.card
+    assert impaired_driver(nic.driver, ()) is nic.driver
+    assert impaired_ivs(bytes, ()) is bytes
+
+
+def test_they_can_be_stacked() -> None:
+    bench = Bench(
+        [impairment("drops-failed"), impairment("error-on-good", 2), impairment("hop-limit-lowered")], [FIRST]
+    )
+    frame = esp_frame(FIRST)
+    lowered, word = bench.receive(frame)
+    assert (lowered[22], word) == (frame[22] - 1, OPENED)
+    assert bench.receive(frame) == (b"", UNTOUCHED)  # an error of the card, which the driver drops
+    assert bench.receive(frame)[1] == OPENED
+
+
+def test_the_nth_time_and_every_nth_time() -> None:
+    once = Bench([impairment("row-write-fails", 3)], [association(udp_type=UdpType.NATIVE)])
+    once.add(association(0x1003, udp_type=UdpType.NATIVE))
+    assert isinstance(once.offloader.add(association(0x1004, udp_type=UdpType.NATIVE)), InSoftware)
+    once.add(association(0x1005, udp_type=UdpType.NATIVE))
+    every = Bench([impairment("handle-zero", 2)], [FIRST, SECOND, OUTBOUND, association(0x2002, inbound=False)])
+    assert [bool(one.handle) for one in every.offloaded] == [True, False, True, False]
+
+
+@pytest.mark.rule("N-OID-6")
+def test_a_host_that_waits_gets_along_with_slow_rows() -> None:
+    bench = Bench([impairment("row-write-slow", 5)], [FIRST, SECOND, OUTBOUND], monitor=True)
+    bench.opens(FIRST)
+    bench.opens(SECOND)
+    assert bench.send(handed_down(OUTBOUND), 2) != handed_down(OUTBOUND)
+
+
+@pytest.mark.rule("N-RX-8")
+def test_a_stripped_frame_holds_headers_and_payload_only() -> None:
+    frame = esp_frame(FIRST)
+    assert Bench([impairment("strips-esp")], [FIRST]).receive(frame) == (frame[:42] + PAYLOAD, OPENED)
+
+
+def test_an_unchecked_packet_is_decrypted() -> None:
+    esp = sealed(FIRST)
+    frame = esp_frame(FIRST, esp[:-1] + bytes([esp[-1] ^ 1]))
+    expected = decrypted_in_place(frame, esp[:-1], FIRST, PAYLOAD, TCP) if esp[:-1] in frame else b""
+    assert Bench([impairment("icv-unchecked")], [FIRST]).receive(frame) == (expected, OPENED)
+
+
+@pytest.mark.parametrize("sa_keys", [AES, TRIPLE_DES])
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_a_frame_padded_again_can_be_opened_and_is_longer(sa_keys: SaKeys, ipv6: bool) -> None:
+    udp_type = UdpType.NATIVE if ipv6 else UdpType.OTHER
+    sa = association(sa_keys=sa_keys, udp_type=udp_type, inbound=False, ipv6=ipv6)
+    bench = Bench([impairment("pads-again")], [sa], "reference")
+    framed = handed_down(sa)
+    sent = bench.send(framed)
+    assert len(sent) == len(framed) + 16
+    packet = parse_frame(sent)
+    assert packet.end == len(sent)
+    start = packet.udp_payload if udp_type else packet.payload
+    assert sa.open(sent, start, packet.udp_end if udp_type else packet.end)[: len(PAYLOAD)] == PAYLOAD
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("row-write-fail", "near it are row-write-fails"),
+        ("ROW_WRITE_LOST", "near it are row-write-lost"),
+        ("xyzzy", "nicsim impairments lists them"),
+        ("row-write-fails=0", "needs to be 1 or more, not 0"),
+        ("row-write-fails=", "needs to be a number, not ''"),
+        ("row-write-fails=-1", "needs to be a number, not '-1'"),
+        ("row-write-fails=two", "needs to be a number, not 'two'"),
+        ("keys-swapped=2", "takes no N"),
+    ],
+)
+def test_what_there_is_not_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse(text)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_name_with_its_number_reads_back() -> None:
+    assert parse("row-write-fails=3") == impairment("row-write-fails", 3)
+    assert [str(parse(text)) for text in ("row-write-fails=3", "drops-short", "keys-swapped")] == [
+        "row-write-fails=3",
+        "drops-short=60",
+        "keys-swapped",
+    ]
