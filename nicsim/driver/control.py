@@ -4,8 +4,8 @@ A handler is a generator in four stanzas: UNPACK, CHECK, ACT, ANSWER. In ACT it 
 card and is sent back whether each one succeeded, so that a card which answers PENDING merely suspends it. Nothing
 changes before CHECK is done.
 
-Called by device.py. The handlers are in associations.py, associations_v2.py, associations_v2_ex.py, enabling.py,
-configuration.py and power.py.
+Called by device.py. The handlers are in associations.py, associations_v2.py, associations_v2_ex.py,
+sequence_numbers.py, enabling.py, configuration.py and power.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ from nicsim.boundary import (
     StatusIndication,
     Table,
 )
-from nicsim.driver import associations, associations_v2, associations_v2_ex, configuration, enabling, power
+from nicsim.driver import (
+    associations,
+    associations_v2,
+    associations_v2_ex,
+    configuration,
+    enabling,
+    power,
+    sequence_numbers,
+)
 from nicsim.driver.handles import DevicePower, DriverState
 from nicsim.driver.operations import Accepted, CardReset, Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
@@ -55,6 +63,7 @@ DIRECT: dict[tuple[RequestKind, int], Handler] = {
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA):    associations_v2.add_sa,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX): associations_v2_ex.add_sa_ex,
     (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA): associations_v2.delete_sa,
+    (RequestKind.SET,   Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA): sequence_numbers.update_sa,
 }
 # fmt: on
 KNOWN_OIDS = frozenset[int](Oid)

@@ -14,7 +14,7 @@ from dataclasses import astuple, replace
 
 from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
 from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims, Version2Claims
-from nicsim.driver.handles import ESP_OFF, OWN_PARSER_ROW, Configuration, DriverState
+from nicsim.driver.handles import OWN_PARSER_ROW, Configuration, DriverState, version2_left
 from nicsim.driver.operations import Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
@@ -327,8 +327,8 @@ def configure(state: DriverState, wanted: Configuration) -> Generator[Operation,
 
 def needs_own_parser_row(state: DriverState, wanted: Configuration) -> bool:
     """Version 2 UDP-ESP is claimed and enabled, and its row for port 4500 is not there yet (A-34)."""
-    claims = state.capabilities.version2
-    enabled = any(wanted.encapsulations or ()) and wanted.ipsec_v2 not in ESP_OFF
+    claims = version2_left(state.capabilities.version2, wanted.ipsec_v2)
+    enabled = any(wanted.encapsulations or ())
     return enabled and claims is not None and bool(claims.udp_esp) and state.own_parser_row is None
 
 

@@ -7,7 +7,7 @@ Used by the OID handlers (associations.py, associations_v2.py, enabling.py) and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
@@ -20,11 +20,10 @@ VERSION_1_PARSER_SET = 1
 VERSION_2_PARSER_SET = 2
 """The one row that enabling version 2 UDP-ESP brings, which no handle names (A-34)."""
 
-ESP_OFF = (
-    IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_DISABLED,
-    IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_ENABLED,
-)
-"""The settings that leave nothing of a version whose card has ESP only; the numbers of both versions are the same."""
+DISABLED = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_DISABLED
+AH_ONLY = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_ENABLED
+ESP_ONLY = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_ESP_ENABLED
+"""What OID_TCP_OFFLOAD_PARAMETERS may leave of a version; the numbers of version 2 are the same (N-CP6-7)."""
 
 FIRST_HANDLE = 0x10000
 HANDLE_STEP = 8
@@ -101,6 +100,24 @@ class Configuration:
     """What OID_TCP_OFFLOAD_PARAMETERS leaves of each version; all of it before the first set (N-CP6-7, N-CP6-8)."""
 
 
+def version1_left(claims: Version1Claims | None, setting: int) -> Version1Claims | None:
+    """What a setting of OID_TCP_OFFLOAD_PARAMETERS leaves of the version 1 claims; without a cipher there is no ESP."""
+    if claims is None or setting == DISABLED or (setting == AH_ONLY and not claims.ah):
+        return None
+    if setting == AH_ONLY:
+        return replace(claims, des=False, triple_des=False, null_esp=False, ah_esp_combined=False)
+    return replace(claims, ah=False, ah_esp_combined=False) if setting == ESP_ONLY else claims
+
+
+def version2_left(claims: Version2Claims | None, setting: int) -> Version2Claims | None:
+    """The same of version 2."""
+    if claims is None or setting == DISABLED or (setting == AH_ONLY and not claims.ah):
+        return None
+    if setting == AH_ONLY:
+        return replace(claims, esp=False, ah_esp_combined=False)
+    return replace(claims, ah=False, ah_esp_combined=False) if setting == ESP_ONLY else claims
+
+
 @dataclass(slots=True)
 class DriverState:
     """Everything the driver knows."""
@@ -139,14 +156,12 @@ class DriverState:
     @property
     def version1(self) -> Version1Claims | None:
         """The version 1 claims in force: what is enabled of them, where the host said so."""
-        if self.configuration.ipsec_v1 in ESP_OFF:
-            return None
-        return self.enabled_version1 or self.capabilities.version1
+        return version1_left(self.enabled_version1 or self.capabilities.version1, self.configuration.ipsec_v1)
 
     @property
     def version2(self) -> Version2Claims | None:
         """The version 2 claims in force."""
-        return None if self.configuration.ipsec_v2 in ESP_OFF else self.capabilities.version2
+        return version2_left(self.capabilities.version2, self.configuration.ipsec_v2)
 
     @property
     def in_service(self) -> bool:

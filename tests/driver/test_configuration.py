@@ -13,7 +13,20 @@ from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ndis_offload import NdisOffloadRevision2
 from offload_oids.task_offload import NdisTaskTcpIpChecksum, NdisTaskTcpLargeSend, TaskChecksumV4
-from tests.driver.builders import OFF, ON, Bench, bench, capabilities, native_frame, sa, udp_frame, v2
+from tests.driver.builders import (
+    AH_ELEMENT,
+    KEY_SHA1,
+    OFF,
+    ON,
+    Bench,
+    bench,
+    capabilities,
+    esp_element,
+    native_frame,
+    sa,
+    udp_frame,
+    v2,
+)
 from tests.driver.test_enabling import ALL_OF_NDIS51, TASK, entry, header
 
 SUCCESS, INVALID, UNSUPPORTED = NdisStatus.SUCCESS, NdisStatus.INVALID_DATA, NdisStatus.NOT_SUPPORTED
@@ -84,9 +97,35 @@ def test_ndis_5_1_has_no_offload_parameters() -> None:
     nic.refuses(nic.set(PARAMETERS, parameters()), UNSUPPORTED, Reason.NOT_OFFERED)
 
 
+WITHOUT_AH = {"ah": False, "ah_esp_combined": False}
+WITH_AH = {"ah": True, "ah_esp_combined": True}
+
+
+@pytest.mark.rule("N-CP6-7", "N-CP6-1")
+def test_on_a_card_with_ah_each_operation_can_be_left_alone_on() -> None:
+    nic = bench(capabilities(version1=WITH_AH, version2=WITH_AH, rows=8)).enable()
+    both = (1, 1, 1), (1, 1, 1)
+    for setting, left in ((AH, ((1, 0, 0), (1, 0, 0))), (ESP, ((0, 1, 0), (0, 1, 0))), (BOTH, both)):
+        assert nic.set(PARAMETERS, ipsec(setting, setting)).status == SUCCESS
+        now = report(nic)
+        v1, v2_now = now.ipsec_v1, now.ipsec_v2
+        seen = (
+            (v1.ipv4_ah.transport, v1.ipv4_esp.des | v1.ipv4_esp.triple_des | v1.ipv4_esp.null_esp,
+             v1.supported.ah_esp_combined),
+            (v2_now.ah, v2_now.esp, v2_now.ah_esp_combined),
+        )  # fmt: skip
+        assert seen == left
+        alone = sa(sec_assoc=(replace(AH_ELEMENT, spi=setting),), key_mat=KEY_SHA1)
+        for add, operation in ((sa(sec_assoc=(esp_element(0x100 + setting),)), ESP), (alone, AH)):
+            result = nic.add_sa(add)
+            assert result.status == (SUCCESS if setting in (operation, BOTH) else UNSUPPORTED)
+        result = nic.add_v2(v2(0x200 + setting))
+        assert result.status == (SUCCESS if setting in (ESP, BOTH) else UNSUPPORTED)
+
+
 @pytest.mark.rule("N-CP6-7", "N-CP6-1", "N-CP6-8")
 def test_what_is_taken_away_is_no_longer_reported_nor_taken_and_comes_back() -> None:
-    nic = bench().enable()
+    nic = bench(capabilities(version1=WITHOUT_AH, version2=WITHOUT_AH)).enable()
     for first, second in (((DISABLED, 0), (ESP, 0)), ((0, DISABLED), (0, BOTH)), ((AH, AH), (BOTH, ESP))):
         assert nic.set(PARAMETERS, ipsec(*first)).status == SUCCESS
         now = report(nic)

@@ -188,7 +188,7 @@ NOT_FOR_THIS = [
     (RequestKind.QUERY, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, True),
     (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_ADD_SA, True),
     (RequestKind.QUERY, Oid.OID_TCP_OFFLOAD_PARAMETERS, False),
-    (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, True),
+    (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, False),
     (RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, False),
     (RequestKind.SET, Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, False),
 ]
