@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench soak rules clean
+.PHONY: demo test check bench bench-tables soak rules clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
@@ -25,6 +25,8 @@ check: $(VENV)/.installed-check
 
 bench: $(VENV)/.installed
 	$(BIN)/python bench/replay.py
+
+bench-tables: $(VENV)/.installed
 	$(BIN)/python bench/tables.py
 
 soak: $(VENV)/.installed-test

@@ -131,16 +131,16 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
     handles = [delete.offload_handle for _, delete in linked(request, IpsecOffloadV2DeleteSa)]
 
     # CHECK: all handles, before anything changes
+    named: set[int] = set()
     for handle in handles:
         association = state.associations.get(handle)
-        if association is None or association.version != 2 or handles.count(handle) > 1:
+        if association is None or association.version != 2 or handle in named:
             raise RequestRefused(INVALID, Reason.UNKNOWN_SA_HANDLE, f"no version 2 association has handle 0x{handle:x}")
+        named.add(handle)
 
-    # ACT
-    done = True
-    for handle in handles:
-        association = state.associations.pop(handle)
-        done &= yield from clear(state, [(association.table, slot) for slot, _ in association.rows])
+    # ACT: all of them are gone for the host before the first row is, so that a reset in between brings none back
+    associations = [state.associations.pop(handle) for handle in handles]
+    done = yield from clear(state, [(sa.table, slot) for sa in associations for slot, _ in sa.rows])
 
     # ANSWER: a delete that pended must end with SUCCESS; a row that would not clear is marked (N-DEL-4)
     reason = None if done else Reason.ROW_CLEAR_FAILED
