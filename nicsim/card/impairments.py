@@ -400,7 +400,7 @@ def stripped(seen: Seen) -> Outcome | None:
     if not seen.is_opened:
         return None
     begin, end = seen.descriptor.payload_offset, seen.descriptor.payload_end
-    packet = parse_frame(seen.after, seen.link_type)
+    packet = parse_frame(seen.before, seen.link_type)
     head = packet.udp_payload if packet.protocol == PROTOCOL_UDP else packet.payload
     payload = seen.after[begin : end - 2 - seen.after[end - 2]]
     return seen.instead(
@@ -428,7 +428,7 @@ def hop_limit_lowered(seen: Seen) -> Outcome | None:
     """A frame that was opened has a lower TTL, as if routed."""
     if not seen.is_opened:
         return None
-    packet = parse_frame(seen.after, seen.link_type)
+    packet = parse_frame(seen.before, seen.link_type)
     at = packet.network + (8 if packet.version == 4 else 7)
     return seen.instead(seen.after[:at] + bytes([max(0, seen.after[at] - 1)]) + seen.after[at + 1 :])
 
@@ -538,7 +538,7 @@ class IcvUnchecked(RowsKnown):
             return after, descriptor
         row = self._rows[descriptor.slot - 1]
         place = place_of(row, frame, self._link_type)
-        if place is None or row.cipher in (EspCipher.NULL, EspCipher.AES_GCM):
+        if place is None or row.linked or row.cipher in (EspCipher.NULL, EspCipher.AES_GCM):
             return after, descriptor
         keys = replace(transform_of(row).keys, integrity=Integrity.NONE, integrity_key=b"")
         try:

@@ -34,7 +34,7 @@ from offload_oids.ipsec_sa import (
     OffloadIpsecDeleteSa,
     OffloadIpsecDeleteUdpespSa,
 )
-from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa, IpsecOffloadV2DeleteSa
+from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa, IpsecOffloadV2AddSaEx, IpsecOffloadV2DeleteSa
 from offload_oids.layout import Structure, offset_of, size_of
 from offload_oids.ndis_offload import NdisOffloadRevision2
 
@@ -44,6 +44,7 @@ ADDS: dict[int, type[Structure]] = {
     Oid.OID_TCP_TASK_IPSEC_ADD_SA: OffloadIpsecAddSa,
     ADD_UDPESP: OffloadIpsecAddUdpespSa,
     ADD_V2: IpsecOffloadV2AddSa,
+    Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX: IpsecOffloadV2AddSaEx,
 }
 DELETES: dict[int, type[Structure]] = {
     Oid.OID_TCP_TASK_IPSEC_DELETE_SA: OffloadIpsecDeleteSa,
@@ -70,8 +71,10 @@ def read_handle(structure: type[Structure], member: str, buffer: bytes, abi: Abi
 
 
 def with_handle(structure: type[Structure], member: str, buffer: bytes, abi: Abi, handle: int, base: int = 0) -> bytes:
-    """The buffer with another handle in that place."""
+    """The buffer with another handle in that place; one that is too short for it stays so."""
     at, size = base + offset_of(structure, member, abi), size_of(OffloadIpsecDeleteSa, abi)
+    if len(buffer) < at + size:
+        return buffer
     return buffer[:at] + handle.to_bytes(size, "little") + buffer[at + size :]
 
 
@@ -213,14 +216,13 @@ def first_handle(handle: int, first: int) -> int:
 
 
 def places_in_list(request: OidRequest, buffer: bytes) -> Iterator[int]:
-    """Where each structure of a list of adds begins, in the buffer of a request that the driver took (A-38)."""
-    at = 0
-    while True:
+    """Where each structure of a list of adds begins; a list that a driver should have refused ends somewhere (A-38)."""
+    at, visited = 0, set[int]()
+    while 0 <= at < len(buffer) and at not in visited:
+        visited.add(at)
         yield at
         following = read_handle(IpsecOffloadV2AddSa, "next", buffer, request.abi, at)
-        if not following:
-            return
-        at = following - request.base
+        at = following - request.base if following else len(buffer)
 
 
 class SpoiledList(PassingMiniport):
@@ -283,7 +285,7 @@ class DeleteTakesNeighbour(PassingMiniport):
         victim = next((handle for handle in reversed(self._live) if handle != named), named)
         result = ask(replace(request, buffer=with_handle(structure, SA_HANDLE, request.buffer, request.abi, victim)))
         if result.status == NdisStatus.SUCCESS:
-            self._live.remove(victim)
+            self._live = [handle for handle in self._live if handle != victim]
         return replace(result, buffer=request.buffer)
 
 

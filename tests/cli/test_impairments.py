@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nicsim.cli import run
-from nicsim.impairments import CATALOGUE
+from nicsim.impairments import CATALOGUE, Impairment
 
 TRACE = Path(__file__).parents[2] / "traces" / "natt-3des-md5-server.pcap"
 REPLAY = ["replay", str(TRACE), "--sas", str(TRACE.with_suffix(".sas.json"))]
@@ -77,7 +77,7 @@ def test_an_unknown_one_is_refused_in_one_line(name: str, text: str, capsys: pyt
 
 
 @pytest.mark.parametrize("one", CATALOGUE, ids=[one.name for one in CATALOGUE])
-def test_a_replay_with_any_of_them_ends_well_or_with_one_line(one: object, capsys: pytest.CaptureFixture[str]) -> None:
-    status = impaired(str(getattr(one, "name", "")))
+def test_a_replay_with_any_ends_well_or_with_one_line(one: Impairment, capsys: pytest.CaptureFixture[str]) -> None:
+    status = impaired(one.name)
     assert status in (0, 1, 2)
     assert (status == 2) == (capsys.readouterr().err.count("\n") == 1)
