@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ValidationError
 
 from nicsim.errors import InputError
+from nicsim.reasons import Reason
 from nicsim.replay.results import Difference, Direction, FrameResult, Kind, ReplaySummary
 
 LARGEST_FILE = 256 << 20
@@ -97,7 +98,9 @@ class Comparison:
         self._differences: list[Difference] = []
 
     def check(self, result: FrameResult) -> None:
-        """Compare one frame."""
+        """Compare one frame. That a sealed packet comes out as captured is expected of every NIC."""
+        if result.reason is Reason.RESEAL_DIFFERS:
+            self._differ(result.frame, "sealed again", "the captured bytes", "other bytes")
         packet = self._packets.pop(result.frame, None)
         if packet is None:
             if result.spi is not None and result.direction is not Direction.OTHER:

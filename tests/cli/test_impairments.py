@@ -81,3 +81,11 @@ def test_a_replay_with_any_ends_well_or_with_one_line(one: Impairment, capsys: p
     status = impaired(one.name)
     assert status in (0, 1, 2)
     assert (status == 2) == (capsys.readouterr().err.count("\n") == 1)
+
+
+@pytest.mark.parametrize("name", ["icv-not-written", "iv-all-zero"])
+def test_a_nic_that_seals_otherwise_than_captured_is_not_as_expected(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert impaired(name) == 1
+    assert "sealed again" in capsys.readouterr().out
