@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench bench-tables soak rules clean
+.PHONY: demo test check bench bench-tables soak rules rules-break clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
@@ -34,6 +34,9 @@ soak: $(VENV)/.installed-test
 
 rules: $(VENV)/.installed-test
 	$(BIN)/python -m tests.rules_report
+
+rules-break: $(VENV)/.installed-test
+	$(BIN)/python -m tests.rules_break $(RULES)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis bench/out
