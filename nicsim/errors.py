@@ -3,7 +3,7 @@
     NicsimError
       Malformed            bytes from the wire that are not what their own lengths and fields say
         NotIp              a frame that carries no IP packet at all (ARP, LLDP, ...)
-      EspError             an ESP packet that cannot be opened
+      EspError             an ESP packet that cannot be opened, or an AH packet that cannot be checked
         EspSyntaxError     its length cannot be right (CRYPTO_INVALID_PACKET_SYNTAX, N-RX-15)
         IntegrityError     its ICV is wrong
         TrailerError       its ICV is good, but its padding or trailer is not
@@ -35,15 +35,15 @@ class NotIp(Malformed):
 
 
 class EspError(NicsimError):
-    """An ESP packet that cannot be opened."""
+    """An ESP packet that cannot be opened, or an AH packet that cannot be checked."""
 
 
 class EspSyntaxError(EspError):
-    """An ESP packet whose length cannot be right."""
+    """An ESP or AH packet whose length cannot be right."""
 
 
 class IntegrityError(EspError):
-    """An ESP packet whose integrity check value is wrong."""
+    """An ESP or AH packet whose integrity check value is wrong."""
 
 
 class TrailerError(EspError):
