@@ -4,9 +4,11 @@ A test marked `peer("tshark")` needs an independent program. On a user's machine
 missing; under `--require-peers`, as in CI, it fails there, and so does a run in which any such test was skipped.
 """
 
+import functools
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 
 import hypothesis
@@ -21,11 +23,26 @@ def _modules(*names: str) -> Callable[[], list[str]]:
     return lambda: [name for name in names if importlib.util.find_spec(name) is None]
 
 
+@functools.cache
+def _strongswan() -> list[str]:
+    """What tests/peers/strongswan_peer.sh needs: its programs, root, and network namespaces of its own."""
+    missing = [name for name in ("ip", "nft", "swanctl", "pki", "unshare") if shutil.which(name) is None]
+    missing += [path for path in ("/usr/lib/ipsec/charon", "/dev/net/tun") if not os.path.exists(path)]
+    if missing:
+        return missing
+    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if as_root and shutil.which("sudo") is None:
+        return ["root"]
+    tried = subprocess.run([*as_root, "unshare", "--net", "--mount", "true"], capture_output=True, timeout=30)
+    return [] if tried.returncode == 0 else ["root with network namespaces"]
+
+
 # Every peer by name, with what of it is missing here.
 PEERS: dict[str, Callable[[], list[str]]] = {
     "tshark": _programs("tshark"),
     "mingw": _programs("x86_64-w64-mingw32-gcc", "i686-w64-mingw32-gcc"),
     "scapy": _modules("scapy"),
+    "strongswan": _strongswan,
 }
 
 # No deadlines: a slow machine is no failure. CI tries the same examples each time, so a change alone decides.
@@ -52,7 +69,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if peer not in PEERS:
                 pytest.fail(f"no peer is called {peer}; conftest.py knows {', '.join(PEERS)}", pytrace=False)
             if missing := PEERS[peer]():
-                reason = f"the peer {peer} is not installed: {', '.join(missing)}"
+                reason = f"the peer {peer} is missing here: {', '.join(missing)}"
                 if item.config.getoption("--require-peers"):
                     pytest.fail(reason, pytrace=False)
                 pytest.skip(reason)

@@ -1,0 +1,68 @@
+"""A strongSwan peer in network namespaces of its own: `strongswan_peer.sh`, which says what is where, from Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("strongswan_peer.sh")
+
+ADDRESS = "203.0.113.2"
+INNER_HOST = "192.168.50.1"
+PRESHARED_KEY = "lab preshared key"
+DN = "C=CH, O=strongSwan Peer Lab"
+# Where the client is, and its address inside the tunnel.
+DIRECT = ("203.0.113.1", "192.168.60.1")
+BEHIND_NAT = ("10.0.0.2", "10.0.0.2")
+
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
+
+
+class Lab:
+    """One running peer, and the client's namespace beside it."""
+
+    def __init__(self, directory: Path, name: str, *, nat: bool) -> None:
+        self.directory = directory
+        self.name = name
+        self.nat = nat
+        self.client, self.inner_client = BEHIND_NAT if nat else DIRECT
+
+    def do(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """One command of the script, waited for; what it printed is in the answer."""
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=timeout)
+
+    def must(self, *arguments: str) -> str:
+        """The same, for a command that has to succeed: what it printed."""
+        done = self.do(*arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A program in the client's namespace, left running."""
+        return subprocess.Popen(
+            self.command("exec", *command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def command(self, *arguments: str) -> Sequence[str]:
+        """The script's command line."""
+        settings = [f"PEER_DIR={self.directory}", f"PEER_NAME={self.name}"]
+        return [*AS_ROOT, "env", *settings, str(SCRIPT), *arguments]
+
+    @property
+    def pki(self) -> Path:
+        """ca.pem, client.pem, client.key, server.pem."""
+        return self.directory / "pki"
+
+
+@contextmanager
+def running(directory: Path, *, nat: bool) -> Iterator[Lab]:
+    """A peer for as long as the block runs. The names hold our process id, so several runs can share a machine."""
+    lab = Lab(directory, f"nicsim{os.getpid()}{'n' if nat else 'd'}", nat=nat)
+    lab.must("up", *(["--nat"] if nat else []))
+    try:
+        yield lab
+    finally:
+        lab.must("down")
