@@ -3,7 +3,18 @@
 from enum import IntEnum, IntFlag
 from types import ModuleType
 
-from offload_oids import ipsec_sa, ipsec_sa_v2, ndis_offload, oids, packet_info, status, task_offload, wire_constants
+from offload_oids import (
+    ipsec_sa,
+    ipsec_sa_v2,
+    ndis_offload,
+    ndis_requests,
+    offload_parameters,
+    oids,
+    packet_info,
+    status,
+    task_offload,
+    wire_constants,
+)
 from offload_oids.ipsec_sa import (
     OffloadAlgoInfo,
     OffloadIpsecAddSa,
@@ -25,20 +36,24 @@ from offload_oids.layout import Structure, c_name
 from offload_oids.ndis_offload import (
     NdisIpsecOffloadV1,
     NdisIpsecOffloadV2,
-    NdisMiniportAdapterOffloadAttributes,
     NdisObjectHeader,
     NdisOffloadEncapsulation,
-    NdisOffloadParametersRevision1,
-    NdisOffloadParametersRevision2,
-    NdisOffloadParametersRevision3,
     NdisOffloadRevision1,
     NdisOffloadRevision2,
     NdisOffloadRevision3,
-    NdisOidRequest,
-    NdisStatusIndication,
     NdisTcpIpChecksumOffload,
     NdisTcpLargeSendOffloadV1,
     NdisTcpLargeSendOffloadV2,
+)
+from offload_oids.ndis_requests import (
+    NdisMiniportAdapterOffloadAttributes,
+    NdisOidRequest,
+    NdisStatusIndication,
+)
+from offload_oids.offload_parameters import (
+    NdisOffloadParametersRevision1,
+    NdisOffloadParametersRevision2,
+    NdisOffloadParametersRevision3,
 )
 from offload_oids.packet_info import (
     NdisIpsecOffloadV1NetBufferListInfo,
@@ -116,6 +131,17 @@ def _constants(module: ModuleType) -> dict[str, int]:
     return found
 
 
-_MODULES = (status, task_offload, packet_info, ipsec_sa, ipsec_sa_v2, ndis_offload, oids, wire_constants)
+_MODULES = (
+    status,
+    task_offload,
+    packet_info,
+    ipsec_sa,
+    ipsec_sa_v2,
+    ndis_offload,
+    ndis_requests,
+    offload_parameters,
+    oids,
+    wire_constants,
+)
 
 CONSTANTS: dict[str, int] = {name: value for module in _MODULES for name, value in _constants(module).items()}

@@ -1,4 +1,4 @@
-"""NDIS 6.x: what a miniport reports of its offloads, how they are configured, and the requests that carry it.
+"""NDIS 6.x: what a miniport reports of its offloads, and on which encapsulations they are switched on.
 
 Digest sections 4 and 12. NDIS_OFFLOAD grew with NDIS, so each revision is a structure of its own here; Header.Size
 says which one a buffer holds, and counts up to the last member of that revision, not to the padding behind it.
@@ -10,22 +10,16 @@ from typing import Annotated
 
 from offload_oids.layout import (
     BOOLEAN,
-    HANDLE,
-    PVOID,
     UCHAR,
     ULONG,
     USHORT,
     Abi,
     Bits,
-    ByteArray,
     CName,
-    Count,
     Known,
     Structure,
-    Union,
     size_through,
 )
-from offload_oids.status import NdisStatus
 from offload_oids.task_offload import NdisTaskIpsec, UdpEspParseFlags
 
 TWO_BITS = Annotated[int, Bits(2)]
@@ -371,97 +365,6 @@ NDIS_SIZEOF_NDIS_OFFLOAD_REVISION_3 = size_through(
 )
 
 
-# --- OID_TCP_OFFLOAD_PARAMETERS ---------------------------------------------------------------------------------
-
-
-class NdisOffloadParametersRevision(IntEnum):
-    """Header.Revision of NDIS_OFFLOAD_PARAMETERS."""
-
-    NDIS_OFFLOAD_PARAMETERS_REVISION_1 = 1
-    NDIS_OFFLOAD_PARAMETERS_REVISION_2 = 2
-    NDIS_OFFLOAD_PARAMETERS_REVISION_3 = 3
-
-
-class ChecksumParameter(IntEnum):
-    """A checksum member of NDIS_OFFLOAD_PARAMETERS; NO_CHANGE holds for every member."""
-
-    NDIS_OFFLOAD_PARAMETERS_NO_CHANGE = 0
-    NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED = 1
-    NDIS_OFFLOAD_PARAMETERS_TX_ENABLED_RX_DISABLED = 2
-    NDIS_OFFLOAD_PARAMETERS_RX_ENABLED_TX_DISABLED = 3
-    NDIS_OFFLOAD_PARAMETERS_TX_RX_ENABLED = 4
-
-
-class LargeSendV1Parameter(IntEnum):
-    """LsoV1 of NDIS_OFFLOAD_PARAMETERS."""
-
-    NDIS_OFFLOAD_PARAMETERS_LSOV1_DISABLED = 1
-    NDIS_OFFLOAD_PARAMETERS_LSOV1_ENABLED = 2
-
-
-class IpsecV1Parameter(IntEnum):
-    """IPsecV1 of NDIS_OFFLOAD_PARAMETERS (N-CP6-7). The INF keyword counts from one less (N-CP6-8)."""
-
-    NDIS_OFFLOAD_PARAMETERS_IPSECV1_DISABLED = 1
-    NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_ENABLED = 2
-    NDIS_OFFLOAD_PARAMETERS_IPSECV1_ESP_ENABLED = 3
-    NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_AND_ESP_ENABLED = 4
-
-
-class IpsecV2Parameter(IntEnum):
-    """IPsecV2 and IPsecV2IPv4 of NDIS_OFFLOAD_PARAMETERS (N-CP6-7)."""
-
-    NDIS_OFFLOAD_PARAMETERS_IPSECV2_DISABLED = 1
-    NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_ENABLED = 2
-    NDIS_OFFLOAD_PARAMETERS_IPSECV2_ESP_ENABLED = 3
-    NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED = 4
-
-
-CHECKSUM = Annotated[UCHAR, Known(ChecksumParameter)]
-
-
-@dataclass(frozen=True, slots=True)
-class NdisOffloadParametersRevision1(Structure):
-    """NDIS_OFFLOAD_PARAMETERS_REVISION_1: the buffer of OID_TCP_OFFLOAD_PARAMETERS in NDIS 6.0 (N-CP6-7)."""
-
-    header: NdisObjectHeader = NO_HEADER
-    ipv4_checksum: CHECKSUM = 0
-    tcp_ipv4_checksum: Annotated[CHECKSUM, CName("TCPIPv4Checksum")] = 0
-    udp_ipv4_checksum: Annotated[CHECKSUM, CName("UDPIPv4Checksum")] = 0
-    tcp_ipv6_checksum: Annotated[CHECKSUM, CName("TCPIPv6Checksum")] = 0
-    udp_ipv6_checksum: Annotated[CHECKSUM, CName("UDPIPv6Checksum")] = 0
-    lso_v1: Annotated[UCHAR, Known(LargeSendV1Parameter)] = 0
-    ipsec_v1: Annotated[UCHAR, Known(IpsecV1Parameter)] = 0
-    lso_v2_ipv4: UCHAR = 0
-    lso_v2_ipv6: UCHAR = 0
-    tcp_connection_ipv4: UCHAR = 0
-    tcp_connection_ipv6: UCHAR = 0
-    flags: ULONG = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NdisOffloadParametersRevision2(NdisOffloadParametersRevision1):
-    """NDIS_OFFLOAD_PARAMETERS_REVISION_2: NDIS 6.1. Header.Size is 22, less than sizeof."""
-
-    ipsec_v2: Annotated[UCHAR, Known(IpsecV2Parameter)] = 0
-    ipsec_v2_ipv4: Annotated[UCHAR, Known(IpsecV2Parameter)] = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NdisOffloadParametersRevision3(NdisOffloadParametersRevision2):
-    """NDIS_OFFLOAD_PARAMETERS_REVISION_3: NDIS 6.30. Header.Size is 26, less than sizeof."""
-
-    rsc_ipv4: UCHAR = 0
-    rsc_ipv6: UCHAR = 0
-    encapsulated_packet_task_offload: UCHAR = 0
-    encapsulation_types: UCHAR = 0
-
-
-NDIS_SIZEOF_OFFLOAD_PARAMETERS_REVISION_1 = size_through(NdisOffloadParametersRevision1, "flags", Abi.X64)
-NDIS_SIZEOF_OFFLOAD_PARAMETERS_REVISION_2 = size_through(NdisOffloadParametersRevision2, "ipsec_v2_ipv4", Abi.X64)
-NDIS_SIZEOF_OFFLOAD_PARAMETERS_REVISION_3 = size_through(NdisOffloadParametersRevision3, "encapsulation_types", Abi.X64)
-
-
 # --- OID_OFFLOAD_ENCAPSULATION ----------------------------------------------------------------------------------
 
 
@@ -493,130 +396,3 @@ class NdisOffloadEncapsulation(Structure):
 
 NDIS_OFFLOAD_ENCAPSULATION_REVISION_1 = 1
 NDIS_SIZEOF_OFFLOAD_ENCAPSULATION_REVISION_1 = size_through(NdisOffloadEncapsulation, "ipv6.header_size", Abi.X64)
-
-
-# --- requests and indications -----------------------------------------------------------------------------------
-
-
-class NdisRequestType(IntEnum):
-    """NDIS_REQUEST_TYPE of an NDIS_OID_REQUEST."""
-
-    NdisRequestQueryInformation = 0
-    NdisRequestSetInformation = 1
-    NdisRequestQueryStatistics = 2
-    NdisRequestMethod = 12
-
-
-class NdisDevicePowerState(IntEnum):
-    """NDIS_DEVICE_POWER_STATE, the buffer of OID_PNP_SET_POWER."""
-
-    NdisDeviceStateUnspecified = 0
-    NdisDeviceStateD0 = 1
-    NdisDeviceStateD1 = 2
-    NdisDeviceStateD2 = 3
-    NdisDeviceStateD3 = 4
-
-
-NDIS_OID_REQUEST_NDIS_RESERVED_SIZE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class QueryInformation(Structure):
-    """DATA.QUERY_INFORMATION of NDIS_OID_REQUEST."""
-
-    oid: ULONG = 0
-    information_buffer: PVOID = 0
-    information_buffer_length: ULONG = 0
-    bytes_written: ULONG = 0
-    bytes_needed: ULONG = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SetInformation(Structure):
-    """DATA.SET_INFORMATION of NDIS_OID_REQUEST."""
-
-    oid: ULONG = 0
-    information_buffer: PVOID = 0
-    information_buffer_length: ULONG = 0
-    bytes_read: ULONG = 0
-    bytes_needed: ULONG = 0
-
-
-@dataclass(frozen=True, slots=True)
-class MethodInformation(Structure):
-    """DATA.METHOD_INFORMATION of NDIS_OID_REQUEST."""
-
-    oid: ULONG = 0
-    information_buffer: PVOID = 0
-    input_buffer_length: ULONG = 0
-    output_buffer_length: ULONG = 0
-    method_id: ULONG = 0
-    bytes_written: ULONG = 0
-    bytes_read: ULONG = 0
-    bytes_needed: ULONG = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RequestData(Union):
-    """DATA of NDIS_OID_REQUEST; RequestType says which arm counts."""
-
-    query_information: Annotated[QueryInformation | None, CName("QUERY_INFORMATION")] = None
-    set_information: Annotated[SetInformation | None, CName("SET_INFORMATION")] = None
-    method_information: Annotated[MethodInformation | None, CName("METHOD_INFORMATION")] = None
-
-
-@dataclass(frozen=True, slots=True)
-class NdisOidRequest(Structure):
-    """NDIS_OID_REQUEST, how NDIS 6 hands an OID to a miniport."""
-
-    header: NdisObjectHeader = NO_HEADER
-    request_type: Annotated[ULONG, Known(NdisRequestType)] = 0
-    port_number: ULONG = 0
-    timeout: ULONG = 0
-    request_id: PVOID = 0
-    request_handle: HANDLE = 0
-    data: Annotated[RequestData, CName("DATA")] = RequestData()
-    ndis_reserved: Annotated[tuple[PVOID, ...], Count(NDIS_OID_REQUEST_NDIS_RESERVED_SIZE)] = ()
-    miniport_reserved: Annotated[tuple[PVOID, ...], Count(2)] = ()
-    source_reserved: Annotated[tuple[PVOID, ...], Count(2)] = ()
-    supported_revision: UCHAR = 0
-    reserved1: UCHAR = 0
-    reserved2: USHORT = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Guid(Structure):
-    """GUID, as Windows lays it out in memory."""
-
-    data1: ULONG = 0
-    data2: USHORT = 0
-    data3: USHORT = 0
-    data4: Annotated[bytes, ByteArray(8)] = bytes(8)
-
-
-@dataclass(frozen=True, slots=True)
-class NdisStatusIndication(Structure):
-    """NDIS_STATUS_INDICATION, how a miniport tells NDIS of a change (N-CP6-1)."""
-
-    header: NdisObjectHeader = NO_HEADER
-    source_handle: HANDLE = 0
-    port_number: ULONG = 0
-    status_code: Annotated[ULONG, Known(NdisStatus)] = 0
-    flags: ULONG = 0
-    destination_handle: HANDLE = 0
-    request_id: PVOID = 0
-    status_buffer: PVOID = 0
-    status_buffer_size: ULONG = 0
-    guid: Guid = Guid()
-    ndis_reserved: Annotated[tuple[PVOID, ...], Count(4)] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class NdisMiniportAdapterOffloadAttributes(Structure):
-    """NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES: pointers to what a miniport reports at initialisation (N-CP6-1)."""
-
-    header: NdisObjectHeader = NO_HEADER
-    default_offload_configuration: PVOID = 0
-    hardware_offload_capabilities: PVOID = 0
-    default_tcp_connection_offload_configuration: PVOID = 0
-    tcp_connection_offload_hardware_capabilities: PVOID = 0

@@ -18,12 +18,14 @@ from offload_oids.ipsec_sa_v2 import (
 from offload_oids.layout import Structure
 from offload_oids.ndis_offload import (
     NdisOffloadEncapsulation,
-    NdisOffloadParametersRevision1,
-    NdisOffloadParametersRevision2,
-    NdisOffloadParametersRevision3,
     NdisOffloadRevision1,
     NdisOffloadRevision2,
     NdisOffloadRevision3,
+)
+from offload_oids.offload_parameters import (
+    NdisOffloadParametersRevision1,
+    NdisOffloadParametersRevision2,
+    NdisOffloadParametersRevision3,
 )
 from offload_oids.task_offload import NdisTaskOffload, NdisTaskOffloadHeader
 

@@ -15,9 +15,9 @@ from typing import TypeVar
 
 from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, Portion, SaRow, Table, UdpType
 from nicsim.capabilities import Version2Claims
-from nicsim.driver.associations import exact_mask, place, require_room, row_refused, writes_of
 from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
 from nicsim.driver.operations import Operation, Steps, clear, program
+from nicsim.driver.placement import exact_mask, place, require_room, row_refused, writes_of
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus

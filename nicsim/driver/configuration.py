@@ -21,9 +21,11 @@ from nicsim.reasons import Reason
 from offload_oids import NdisStatus
 from offload_oids.layout import Abi, TooShort, size_of, size_through
 from offload_oids.ndis_offload import (
-    IpsecV1Parameter,
     NdisObjectHeader,
     NdisObjectType,
+)
+from offload_oids.offload_parameters import (
+    IpsecV1Parameter,
     NdisOffloadParametersRevision1,
     NdisOffloadParametersRevision2,
     NdisOffloadParametersRevision3,

@@ -13,7 +13,10 @@ from enum import IntEnum
 from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from offload_oids import Abi
-from offload_oids.ndis_offload import IpsecV1Parameter, IpsecV2Parameter
+from offload_oids.offload_parameters import (
+    IpsecV1Parameter,
+    IpsecV2Parameter,
+)
 
 VERSION_1_PARSER_SET = 1
 """Parser rows that ADD_UDPESP_SA created and the host names by handle."""
