@@ -11,6 +11,7 @@ from offload_oids import (
     offload_parameters,
     oids,
     packet_info,
+    packet_tasks,
     status,
     task_offload,
     wire_constants,
@@ -63,6 +64,11 @@ from offload_oids.packet_info import (
     NdisIpsecPacketInfo,
     NdisPacketExtension,
 )
+from offload_oids.packet_tasks import (
+    NdisTcpIpChecksumNetBufferListInfo,
+    NdisTcpIpChecksumPacketInfo,
+    NdisTcpLargeSendOffloadNetBufferListInfo,
+)
 from offload_oids.task_offload import (
     NdisEncapsulationFormat,
     NdisTaskIpsec,
@@ -81,6 +87,7 @@ ALL_STRUCTURES: tuple[type[Structure], ...] = (
     NdisTaskTcpLargeSend,
     NdisIpsecPacketInfo,
     NdisPacketExtension,
+    NdisTcpIpChecksumPacketInfo,
     OffloadAlgoInfo,
     OffloadSecurityAssociation,
     OffloadIpsecAddSa,
@@ -91,6 +98,8 @@ ALL_STRUCTURES: tuple[type[Structure], ...] = (
     NdisObjectHeader,
     NdisIpsecOffloadV1,
     NdisIpsecOffloadV1NetBufferListInfo,
+    NdisTcpIpChecksumNetBufferListInfo,
+    NdisTcpLargeSendOffloadNetBufferListInfo,
     NdisTcpIpChecksumOffload,
     NdisTcpLargeSendOffloadV1,
     NdisTcpLargeSendOffloadV2,
@@ -135,6 +144,7 @@ _MODULES = (
     status,
     task_offload,
     packet_info,
+    packet_tasks,
     ipsec_sa,
     ipsec_sa_v2,
     ndis_offload,

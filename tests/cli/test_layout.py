@@ -21,9 +21,12 @@ from offload_oids import (
     TooShort,
 )
 
-MEASURED: dict[str, Any] = json.loads(
-    (Path(__file__).parents[1] / "offload_oids" / "data" / "ndis-layouts.json").read_text()
-)
+DATA = Path(__file__).parents[1] / "offload_oids" / "data"
+MEASURED: dict[str, Any] = {
+    name: entry
+    for file in ("ndis-layouts.json", "task-layouts.json")
+    for name, entry in json.loads((DATA / file).read_text()).items()
+}
 LAYOUTS = {name: entry for name, entry in MEASURED.items() if "x86" in entry}
 
 APP = typer.Typer()

@@ -10,7 +10,10 @@ import pytest
 from offload_oids import CONSTANTS, STRUCTURES, Abi, Member, align_of, offset_table, size_of
 from offload_oids.layout import size_through, walk
 
-MEASURED: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "ndis-layouts.json").read_text())
+DATA = Path(__file__).parent / "data"
+MEASURED: dict[str, Any] = json.loads((DATA / "ndis-layouts.json").read_text())
+OF_TASKS: dict[str, Any] = json.loads((DATA / "task-layouts.json").read_text())
+MEASURED = {**OF_TASKS, **MEASURED, "constants": {**MEASURED["constants"], **OF_TASKS["constants"]}}
 LAYOUTS = {name: entry for name, entry in MEASURED.items() if "x86" in entry}
 EVERY_LAYOUT = pytest.mark.parametrize(
     ("name", "abi"), [(name, abi) for name in LAYOUTS for abi in Abi], ids=lambda value: getattr(value, "value", value)

@@ -227,6 +227,7 @@ def values(hint: Any, abi: Abi) -> st.SearchStrategy[Any]:
     base, *notes = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     if type(None) in get_args(base):
         (base,) = set(get_args(base)) - {type(None)}
+        return values(base, abi)
     if isinstance(base, type) and issubclass(base, Structure):
         return structures(base, abi)
     for note in notes:
