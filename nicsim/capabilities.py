@@ -22,6 +22,13 @@ class NdisVersion(Enum):
     NDIS_6_1 = "6.1"
 
 
+class MakeRoom(Enum):
+    """Whether a driver whose tables are full asks the host to delete an association, and which (N-SA-22)."""
+
+    OFF = "off"
+    LEAST_RECENTLY_USED = "least-recently-used"
+
+
 @dataclass(frozen=True, slots=True)
 class Version1Claims:
     """What NDIS_TASK_IPSEC (5.1) and NDIS_IPSEC_OFFLOAD_V1 (6.x) say of a card (N-CAP-9, N-CAP-10, N-CP6-3)."""
@@ -89,6 +96,8 @@ class Readings:
     """A-13: a second enabling set fails until a disabling one came; False: the newest set counts."""
     mask_zero_is_any: bool = True
     """A-15: an address with mask zero matches any address; False: the mask is ignored, the match exact."""
+    delete_request_keeps_the_oid: bool = True
+    """A-21: asked to delete UDP-ESP associations, the host uses the UDPESP delete; False: the plain one, as named."""
     lone_native_esp_is_transport: bool = True
     """A-35: an authentication failure of a lone native version 2 ESP layer is the transport one; False: tunnel."""
     one_parser_type_per_port: bool = True
@@ -109,5 +118,6 @@ class Capabilities:
     inbound_rows: int = 1024
     outbound_rows: int = 1024
     parser_rows: int = 16
+    make_room: MakeRoom = MakeRoom.OFF
     readings: Readings = field(default_factory=Readings)
     other_tasks: OtherTasks = field(default_factory=OtherTasks)

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nicsim.capabilities import Capabilities, NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
 from nicsim.errors import InputError
 from offload_oids.ndis_offload import (
     IpsecOffloadV2Authentication,
@@ -44,6 +44,7 @@ class Tables(_Model):
     inbound: Rows = 1024
     outbound: Rows = 1024
     parser: Rows = 16
+    make_room: Literal["off", "least-recently-used"] = "off"
 
 
 class Version1(_Model):
@@ -86,6 +87,7 @@ class ReadingChoices(_Model):
     other_ports_need_ike_flags: bool = True
     second_enabling_set_fails: bool = True
     mask_zero_is_any: bool = True
+    delete_request_keeps_the_oid: bool = True
     lone_native_esp_is_transport: bool = True
     one_parser_type_per_port: bool = True
 
@@ -181,6 +183,7 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         inbound_rows=profile.tables.inbound,
         outbound_rows=profile.tables.outbound,
         parser_rows=profile.tables.parser,
+        make_room=MakeRoom(profile.tables.make_room),
         readings=Readings(**profile.readings.model_dump()),
     )
 

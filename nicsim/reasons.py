@@ -154,6 +154,8 @@ class Reason(Enum):
         "The host knows no association for this packet.")
     SPI_NOT_UNIQUE = (75, "spi-not-unique", "N-SA-20",
         "Another inbound association with this SPI and destination is offloaded; a NIC could not tell them apart.")
+    DELETE_REQUESTED = (76, "delete-requested", "N-SA-22",
+        "The driver asked for room on a received packet, and the host took this association and its partner back.")
     # --- a replayed frame that the card has no part in ---------------------------------------------------------------
     NOT_THIS_HOST = (80, "not-this-host", None,
         "The frame neither comes from nor goes to the host whose NIC this is.")

@@ -206,7 +206,7 @@ def host_with(
         capabilities = load_profile(capabilities)
     ivs = CountedIvs()
     nic = Nic(capabilities, iv_source=ivs, abi=abi, link_type=link_type)
-    offloader = Offloader(nic, capabilities.ndis)
+    offloader = Offloader(nic, capabilities.ndis, readings=capabilities.readings)
     offloader.enable(LinkMedium.ETHERNET if link_type == LinkType.ETHERNET else LinkMedium.RAW_IP)
     offloaded = []
     for sa in associations:

@@ -20,8 +20,8 @@ from nicsim.boundary import (
     SendResult,
     Table,
 )
-from nicsim.capabilities import Capabilities, NdisVersion
-from nicsim.driver import control, enabling, power
+from nicsim.capabilities import Capabilities, MakeRoom, NdisVersion
+from nicsim.driver import control, enabling, power, room
 from nicsim.driver.handles import DriverState
 from nicsim.driver.indicate import Words
 from nicsim.reasons import Reason
@@ -39,6 +39,7 @@ class ReferenceDriver:
         self._words = Words(capabilities.ndis, abi)
         self._control = control.Control(self.state, card)
         self._has_header_word = capabilities.version2 is not None
+        self._makes_room = capabilities.make_room is not MakeRoom.OFF
 
     def initialize(self) -> OffloadAttributes:
         """Report what the card can do; a 5.1 miniport is asked by OID instead (N-CP6-1, N-CAP-6)."""
@@ -74,7 +75,8 @@ class ReferenceDriver:
         if self._has_header_word and descriptor.reason == OPENED:
             end = descriptor.payload_end
             header = self._words.header(frame[end - 1], frame[end - 2])
-        return Indication(frame, self._words.receive(descriptor), header)
+        delete_request = self._makes_room and room.is_asked_of(self.state, descriptor)
+        return Indication(frame, self._words.receive(descriptor, delete_request=delete_request), header)
 
     def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
         """A frame on its way out: by its handles, or plain where the handle is zero (N-TX-1, N-TX-10)."""

@@ -7,6 +7,7 @@ Used by the OID handlers (associations.py, associations_v2.py, enabling.py) and 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -146,6 +147,10 @@ class DriverState:
     removed: bool = False
     marked: list[tuple[Table, int]] = field(default_factory=list)
     """Rows that the card failed to clear: marked for deletion and tried again (N-DEL-4)."""
+    last_used: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    """Where room is made: the inbound slots whose associations received packets, the longest ago first."""
+    packets_waited: int = 0
+    """Good packets since the tables were full and the first of those was last asked about, or passed over."""
     _last_handle: int = FIRST_HANDLE
 
     def __post_init__(self) -> None:
@@ -188,6 +193,7 @@ class DriverState:
         self.associations.clear()
         self.parser_entries.clear()
         self.own_parser_row = None
+        self.last_used.clear()
         self.control = CardControl()
         self.forget_what_is_not_kept()
 

@@ -25,23 +25,26 @@ class Words:
     def __init__(self, ndis: NdisVersion, abi: Abi) -> None:
         self._ndis = ndis
         self._abi = abi
-        self._receive: dict[tuple[int, int, int], bytes] = {}
+        self._receive: dict[tuple[int, int, int, bool], bytes] = {}
         self._header: dict[tuple[int, int], bytes] = {}
 
-    def receive(self, descriptor: Descriptor) -> bytes:
-        """The IPsec word of a received frame."""
-        key = (descriptor.crypto_done, descriptor.next_crypto_done, descriptor.crypto_status)
+    def receive(self, descriptor: Descriptor, *, delete_request: bool = False) -> bytes:
+        """The IPsec word of a received frame; whether its association should go is no matter of what was done to it."""
+        key = (descriptor.crypto_done, descriptor.next_crypto_done, descriptor.crypto_status, delete_request)
         word = self._receive.get(key)
         if word is None:
             word = self._receive[key] = self._pack_receive(*key)
         return word
 
-    def _pack_receive(self, done: int, next_done: int, status: int) -> bytes:
+    def _pack_receive(self, done: int, next_done: int, status: int, delete_request: bool) -> bytes:
+        delete = int(delete_request)
         if self._ndis is NdisVersion.NDIS_5_1:
-            old = PacketInfoReceive(crypto_done=done, next_crypto_done=next_done, crypto_status=status)
+            old = PacketInfoReceive(
+                sa_delete_req=delete, crypto_done=done, next_crypto_done=next_done, crypto_status=status
+            )
             return NdisIpsecPacketInfo(receive=old).pack(self._abi)
         # Version 2 puts the same bits in the same places (N-V2-19).
-        new = IpsecV1Receive(crypto_done=done, next_crypto_done=next_done, crypto_status=status)
+        new = IpsecV1Receive(sa_delete_req=delete, crypto_done=done, next_crypto_done=next_done, crypto_status=status)
         return NdisIpsecOffloadV1NetBufferListInfo(receive=new).pack(self._abi)
 
     def header(self, next_header: int, pad_length: int) -> bytes:

@@ -54,6 +54,8 @@ def clear(state: DriverState, rows: list[tuple[Table, int]]) -> Generator[Operat
     """
     all_done = True
     for table, slot in rows:
+        if table is Table.INBOUND:
+            state.last_used.pop(slot, None)
         if (yield RowOperation(table, slot)):
             state.slots[table].give_back(slot)
         else:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, RequestKind, UdpType
-from nicsim.capabilities import NdisVersion
+from nicsim.capabilities import NdisVersion, Readings
 from nicsim.errors import OffloadProtocolError
 from nicsim.host.offload_requests import (
     VERSION_1_CIPHERS,
@@ -28,7 +28,7 @@ from nicsim.host.offload_requests import (
     version_2_cipher,
     version_2_subtype,
 )
-from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.host.software_ipsec import Flow, SecurityAssociation
 from nicsim.ipsec.esp import Mode
 from nicsim.reasons import Reason
 from nicsim.wire.esp import NAT_TRAVERSAL_PORT
@@ -75,6 +75,13 @@ from offload_oids.task_offload import (
 )
 
 QUERY_BUFFER_LENGTH = 512
+DELETE_OF = {
+    Oid.OID_TCP_TASK_IPSEC_ADD_SA: Oid.OID_TCP_TASK_IPSEC_DELETE_SA,
+    Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA: Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA,
+    Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+}
+NOT_DELETED = frozenset({NdisStatus.NOT_ACCEPTED, NdisStatus.RESET_IN_PROGRESS, NdisStatus.REQUEST_ABORTED})
+"""A delete so answered has not deleted anything; one that failed has: the driver marked the association (N-DEL-4)."""
 POLLS = 1000
 """How often a pending request is asked after before it counts as lost."""
 ETHERNET_LINK = (
@@ -105,9 +112,8 @@ class Offloaded:
 
     oid: Oid
     handle: int
+    association: SecurityAssociation
     parser_entry: HostParserEntry | None = None
-    inbound: tuple[int, bytes] | None = None
-    """SPI and destination of an inbound association."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +135,13 @@ class Offloader:
     enabled: bool = False
     version1: NdisIpsecOffloadV1 = field(default_factory=NdisIpsecOffloadV1)
     version2: NdisIpsecOffloadV2 = field(default_factory=NdisIpsecOffloadV2)
+    readings: Readings = field(default_factory=Readings)
     version2_offloaded: int = 0
     last_request_id: int = 0
-    inbound_spis: set[tuple[int, bytes]] = field(default_factory=set)
-    """SPI and destination of every offloaded inbound association: they must be unique (N-SA-20)."""
+    inbound: dict[tuple[int, bytes], Offloaded] = field(default_factory=dict)
+    """Every offloaded inbound association by SPI and destination: they must be unique (N-SA-20)."""
+    outbound: dict[Flow, list[Offloaded]] = field(default_factory=dict)
+    """Every offloaded outbound association by what it has in common with the inbound one of its pair."""
     not_enabled_detail: str = ""
 
     # --- enabling ----------------------------------------------------------------------------------------------
@@ -199,16 +208,16 @@ class Offloader:
         """Offload an association, or say why it stays in software."""
         if not self.enabled:
             return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
-        if not sa.inbound:
-            return self._add(sa)
-        key = (sa.spi, sa.dst)
-        if key in self.inbound_spis:
+        if sa.inbound and (sa.spi, sa.dst) in self.inbound:
             return InSoftware(Reason.SPI_NOT_UNIQUE, f"SPI 0x{sa.spi:08x} is taken")
         outcome = self._add(sa)
         if isinstance(outcome, InSoftware):
             return outcome
-        self.inbound_spis.add(key)
-        return replace(outcome, inbound=key)
+        if sa.inbound:
+            self.inbound[sa.spi, sa.dst] = outcome
+        else:
+            self.outbound.setdefault(sa.flow, []).append(outcome)
+        return outcome
 
     def _add(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
         """By version 1 if it can, else by version 2, else not."""
@@ -275,7 +284,7 @@ class Offloader:
             if result.status != NdisStatus.SUCCESS:
                 return refused(result)
             handle = OffloadIpsecAddSa.unpack(result.buffer, self.binding.abi).offload_handle
-            return Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_SA, handle)
+            return Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_SA, handle, sa)
         # Outbound associations use no entry (A-37).
         return self._add_inbound_udpesp(sa) if sa.inbound else self._add_udpesp(sa, 0)[0]
 
@@ -286,7 +295,7 @@ class Offloader:
         if result.status != NdisStatus.SUCCESS:
             return refused(result), 0
         answer = OffloadIpsecAddUdpespSa.unpack(result.buffer, self.binding.abi)
-        offloaded = Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, answer.offload_handle)
+        offloaded = Offloaded(Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, answer.offload_handle, sa)
         return offloaded, answer.encap_type_entry_offld_handle
 
     def _add_inbound_udpesp(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
@@ -305,7 +314,7 @@ class Offloader:
                 return outcome
             entry = HostParserEntry(sa.udp_type, sa.dst_port, handle, 1)
             self.parser_entries.append(entry)
-        return Offloaded(outcome.oid, outcome.handle, entry)
+        return replace(outcome, parser_entry=entry)
 
     def _entry_of(self, sa: SecurityAssociation) -> HostParserEntry | None:
         for entry in self.parser_entries:
@@ -319,31 +328,86 @@ class Offloader:
         if result.status != NdisStatus.SUCCESS:
             return refused(result)
         self.version2_offloaded += 1
-        return Offloaded(oid, IpsecOffloadV2AddSa.unpack(result.buffer, self.binding.abi).offload_handle)
+        return Offloaded(oid, IpsecOffloadV2AddSa.unpack(result.buffer, self.binding.abi).offload_handle, sa)
 
     # --- deleting ----------------------------------------------------------------------------------------------
 
-    def delete(self, offloaded: Offloaded) -> OidResult:
-        """Take an association off the NIC, and its parser entry with the last one that uses it (N-DEL-1 to N-DEL-3)."""
-        abi = self.binding.abi
-        if offloaded.inbound:
-            self.inbound_spis.discard(offloaded.inbound)
+    def delete(self, offloaded: Offloaded, *, by_oid: Oid | None = None) -> OidResult:
+        """Take an association off the NIC, and its parser entry with the last one that uses it (N-DEL-1 to N-DEL-3).
+
+        `by_oid` takes another request than the one that goes with the add (A-21).
+        """
+        entry = offloaded.parser_entry
+        if entry is not None:
+            entry.references -= 1  # before the request (N-DEL-1)
+        oid = by_oid or DELETE_OF[offloaded.oid]
+        result = self._request(RequestKind.SET, oid, self._delete_buffer(oid, offloaded))
+        if result.status in NOT_DELETED:
+            if entry is not None:
+                entry.references += 1
+            return result
+        self._forget(offloaded)
+        # A delete that cannot name the entry leaves it, in both lists: a later add finds it there.
+        if entry is not None and entry.references == 0 and oid == Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA:
+            self.parser_entries.remove(entry)
+        return result
+
+    def _delete_buffer(self, oid: Oid, offloaded: Offloaded) -> bytes:
+        abi, entry = self.binding.abi, offloaded.parser_entry
+        if oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA:
+            header = default_header(IpsecOffloadV2DeleteSa, "offload_handle", abi)
+            return IpsecOffloadV2DeleteSa(header, 0, offloaded.handle).pack(abi)
+        if oid == Oid.OID_TCP_TASK_IPSEC_DELETE_SA:
+            return OffloadIpsecDeleteSa(offloaded.handle).pack(abi)
+        entry_handle = entry.handle if entry is not None and entry.references == 0 else 0
+        return OffloadIpsecDeleteUdpespSa(offloaded.handle, entry_handle).pack(abi)
+
+    def _forget(self, offloaded: Offloaded) -> None:
+        """The NIC no longer has an association."""
+        sa = offloaded.association
         if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA:
             self.version2_offloaded -= 1
-            header = default_header(IpsecOffloadV2DeleteSa, "offload_handle", abi)
-            buffer = IpsecOffloadV2DeleteSa(header, 0, offloaded.handle).pack(abi)
-            return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, buffer)
-        if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_ADD_SA:
-            buffer = OffloadIpsecDeleteSa(offloaded.handle).pack(abi)
-            return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_DELETE_SA, buffer)
-        entry, entry_handle = offloaded.parser_entry, 0
-        if entry is not None:
-            entry.references -= 1
-            if entry.references == 0:
-                entry_handle = entry.handle
-                self.parser_entries.remove(entry)
-        buffer = OffloadIpsecDeleteUdpespSa(offloaded.handle, entry_handle).pack(abi)
-        return self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA, buffer)
+        if sa.inbound:
+            self.inbound.pop((sa.spi, sa.dst), None)
+            return
+        of_flow = self.outbound.get(sa.flow, [])
+        of_flow[:] = [one for one in of_flow if one.handle != offloaded.handle]
+        if not of_flow:
+            self.outbound.pop(sa.flow, None)
+
+    def answer_delete_request(self, inbound: Offloaded) -> list[tuple[Offloaded, InSoftware]]:
+        """SaDeleteReq came with a packet of this association: delete it, then the outbound one of its pair (N-SA-22).
+
+        The answer has those that are in software from now on. One that the driver would not delete yet stays; so does
+        everything where the association has gone already.
+        """
+        sa = inbound.association
+        known = self.inbound.get((sa.spi, sa.dst))
+        if known is None or known.handle != inbound.handle:
+            return []
+        outbound = self.matching_outbound(sa)
+        moved = []
+        for offloaded in (inbound, *([outbound] if outbound else [])):
+            result = self.delete(offloaded, by_oid=self._requested_delete_of(offloaded))
+            if result.status not in NOT_DELETED:
+                why = InSoftware(Reason.DELETE_REQUESTED, f"asked for with SPI 0x{sa.spi:08x}", result.status)
+                moved.append((offloaded, why))
+        return moved
+
+    def _requested_delete_of(self, offloaded: Offloaded) -> Oid:
+        """Only OID_TCP_TASK_IPSEC_DELETE_SA is named for this; that UDP-ESP has its own is a reading (A-21)."""
+        udp_esp = offloaded.oid == Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA
+        if udp_esp and not self.readings.delete_request_keeps_the_oid:
+            return Oid.OID_TCP_TASK_IPSEC_DELETE_SA
+        return DELETE_OF[offloaded.oid]
+
+    def matching_outbound(self, inbound: SecurityAssociation) -> Offloaded | None:
+        """The offloaded outbound association of a pair: the negotiated partner, else the oldest of the same flow."""
+        partner = inbound.partner
+        candidates = self.outbound.get((partner or inbound).flow, [])
+        if partner is not None:
+            return next((one for one in candidates if one.association is partner), None)
+        return candidates[0] if candidates else None
 
     # --- requests ----------------------------------------------------------------------------------------------
 

@@ -15,6 +15,10 @@ from nicsim.wire.esp import spi_and_sequence
 
 DEFAULT_REPLAY_WINDOW = 64
 
+Flow = tuple[bytes, bytes, int, int, Mode, UdpType, str, str]
+"""What both associations of a pair have in common: this host's address and the peer's, their ports, mode and
+encapsulation, and the inner prefixes of this side and of the other."""
+
 
 @dataclass(slots=True)
 class SecurityAssociation:
@@ -36,6 +40,8 @@ class SecurityAssociation:
     inner_src: str = ""
     """The inner addresses, as one prefix, that the tunnel carries; empty for any."""
     inner_dst: str = ""
+    partner: SecurityAssociation | None = field(default=None, compare=False)
+    """The association of the other direction that was negotiated with this one; None where nobody knows."""
     window: ReplayWindow = field(default_factory=lambda: ReplayWindow(DEFAULT_REPLAY_WINDOW))
     transform: Transform = field(init=False)
     # Kept here because every packet needs them.
@@ -49,6 +55,14 @@ class SecurityAssociation:
 
     def __repr__(self) -> str:
         return f"SecurityAssociation(spi=0x{self.spi:08x}, inbound={self.inbound}, {self.keys!r})"
+
+    @property
+    def flow(self) -> Flow:
+        """What tells which outbound association goes with which inbound one."""
+        own, other = (self.dst, self.src) if self.inbound else (self.src, self.dst)
+        ports = (self.dst_port, self.src_port) if self.inbound else (self.src_port, self.dst_port)
+        inner = (self.inner_dst, self.inner_src) if self.inbound else (self.inner_src, self.inner_dst)
+        return own, other, *ports, self.mode, self.udp_type, *inner
 
     def sequence_of(self, buffer: bytes, esp: int) -> int:
         """The sequence number of the ESP packet at `esp`; with ESN the whole 64 bits, the high half guessed."""

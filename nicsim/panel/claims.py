@@ -22,6 +22,7 @@ READING_RULES = {
     "other_ports_need_ike_flags":     "A-5",
     "second_enabling_set_fails":      "A-13",
     "mask_zero_is_any":               "A-15",
+    "delete_request_keeps_the_oid":  "A-21",
     "lone_native_esp_is_transport":   "A-35",
     "one_parser_type_per_port":       "A-33",
 }

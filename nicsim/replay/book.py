@@ -100,6 +100,15 @@ class SaBook:
             self._take_as_seen(booked, packet)
         return booked
 
+    def moved_to_software(self, moved: Iterable[tuple[Offloaded, InSoftware]]) -> None:
+        """The driver asked for room, and the host took these off the NIC (N-SA-22)."""
+        for offloaded, why in moved:
+            for booked in self._by_spi.get(offloaded.association.spi, []):
+                if booked.handle == offloaded.handle:
+                    booked.offload = why
+                    booked.transmit_word = self._offloader.transmit_word(0)
+                    describe(booked)
+
     def _choose(self, candidates: list[BookedSa], packet: EspPacket) -> BookedSa | None:
         """The candidate whose addresses in the file fit the packet best."""
         best, best_score = None, -1

@@ -18,7 +18,7 @@ from nicsim.driver.device import ReferenceDriver
 from nicsim.driver.handles import VERSION_1_PARSER_SET
 from nicsim.errors import EspSyntaxError, InputError, IntegrityError, Malformed, NotIp
 from nicsim.host import transport
-from nicsim.host.offloader import LinkMedium, Offloader
+from nicsim.host.offloader import LinkMedium, Offloaded, Offloader
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.impairments import Impaired
 from nicsim.nic import DriverFactory, Nic
@@ -81,7 +81,7 @@ class Player:
             monitor=not options.impairments,
             impairments=options.impairments,
         )
-        self._offloader = Offloader(self.nic, options.capabilities.ndis)
+        self._offloader = Offloader(self.nic, options.capabilities.ndis, readings=options.capabilities.readings)
         self._offloader.enable(LinkMedium.ETHERNET if link_type == LinkType.ETHERNET else LinkMedium.RAW_IP)
         self._words = transport.ReceiveWords(options.capabilities.ndis, options.abi)
         self._book = SaBook(
@@ -226,6 +226,8 @@ class Player:
             result.opened_by = judgement.opened_by.value
             summary.opened_by_nic += judgement.opened_by is transport.OpenedBy.NIC
             summary.opened_by_host += judgement.opened_by is transport.OpenedBy.HOST
+        if word.sa_delete_request and isinstance(booked.offload, Offloaded):
+            self._book.moved_to_software(self._offloader.answer_delete_request(booked.offload))
 
     # --- sent ----------------------------------------------------------------------------------------------------
 

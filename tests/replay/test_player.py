@@ -1,12 +1,15 @@
 """The replay on captures made to order: what it learns, what it tells apart, and what it refuses."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
+from nicsim.capabilities import MakeRoom
 from nicsim.errors import InputError
 from nicsim.ipsec.association import Encapsulation, Mode
 from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
+from nicsim.profile import load_profile
 from nicsim.reasons import Reason
 from nicsim.replay.results import Direction, Kind
 from nicsim.replay.sas import Marker
@@ -399,3 +402,21 @@ def test_keys_never_show_in_what_the_replay_says() -> None:
     for key in (TRIPLE_DES.encryption_key, TRIPLE_DES.integrity_key):
         assert key.hex() not in shown
         assert repr(key)[2:-1] not in shown
+
+
+@pytest.mark.rule("N-SA-22")
+def test_a_full_nic_gets_room_and_the_pair_that_made_it_is_done_in_software() -> None:
+    into, out, other = inbound(), outbound(), inbound(spi=0x1002)
+    room = replace(load_profile("tiny"), inbound_rows=1, make_room=MakeRoom.LEAST_RECENTLY_USED)
+    made = scene.player(*(file_sa(flow) for flow in (into, out, other)), capabilities=room)
+    datas = [into.frame(1), out.frame(1), into.frame(2), other.frame(1), into.frame(3), out.frame(2)]
+    results, summary = play(made, *datas)
+    assert [(result.reason, result.opened_by) for result in results] == [
+        (Reason.OPENED, "nic"), (Reason.SEALED, "host"),
+        (Reason.OPENED, "nic"),  # and with this one, the driver asked for room
+        (Reason.OPENED, "nic"),
+        (Reason.SA_NOT_OFFLOADED, "host"), (Reason.DELETE_REQUESTED, "host"),
+    ]  # fmt: skip
+    assert {result.host_verdict for result in results if result.direction is Direction.RX} == {"accepted"}
+    why = {sa.spi: sa.software_reason for sa in summary.associations}
+    assert why == {0x1001: Reason.DELETE_REQUESTED, 0x2002: Reason.DELETE_REQUESTED, 0x1002: None}
