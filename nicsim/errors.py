@@ -3,6 +3,7 @@
     NicsimError
       Malformed            bytes from the wire that are not what their own lengths and fields say
         NotIp              a frame that carries no IP packet at all (ARP, LLDP, ...)
+        IsakmpMalformed    an ISAKMP message, with the number of the notification that says how
       EspError             an ESP packet that cannot be opened, or an AH packet that cannot be checked
         EspSyntaxError     its length cannot be right (CRYPTO_INVALID_PACKET_SYNTAX, N-RX-15)
         IntegrityError     its ICV is wrong
@@ -10,6 +11,7 @@
       SealError            a caller asked to seal what no ESP packet can hold
       RequestRefused       an OID request that the driver turns down, with its status and its reason
       OffloadProtocolError a miniport answered a request in a way that NDIS does not allow
+      IkeRefused           an IKE message or exchange that a peer turns down, with its reason and a notification or none
       RuleBroken           the rule monitor saw a driver or its card break a rule of the digest
       InputError           something a person gave us: a file, an option, an address
         CaptureError       a capture file that cannot be read at all
@@ -32,6 +34,14 @@ class Malformed(NicsimError):
 
 class NotIp(Malformed):
     """A frame that carries no IP packet."""
+
+
+class IsakmpMalformed(Malformed):
+    """An ISAKMP message that contradicts itself; `notify` is the type of notification that says how (RFC 2408 5)."""
+
+    def __init__(self, notify: int, detail: str) -> None:
+        super().__init__(detail)
+        self.notify = notify
 
 
 class EspError(NicsimError):
@@ -65,6 +75,15 @@ class RequestRefused(NicsimError):
 
 class OffloadProtocolError(NicsimError):
     """A miniport answered a request in a way that NDIS does not allow."""
+
+
+class IkeRefused(NicsimError):
+    """An IKE message or exchange that a peer turns down; `notify` is what the other may be told, if anything."""
+
+    def __init__(self, reason: Reason, detail: str, notify: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.notify = notify
 
 
 class RuleBroken(NicsimError):

@@ -1,8 +1,8 @@
 """Why: one closed list of reasons for every verdict and refusal, each with its rule and a sentence.
 
 A reason has a number (it travels in the card's descriptors), a label (what reports and JSON show), the rule of
-the specification digest behind it (`docs/spec/ndis-ipsec-offload.md`), and a sentence that says what the rule
-means for this case. Nothing is ever refused, left alone or sent without one of these.
+the specification digest behind it (`docs/spec/ndis-ipsec-offload.md`) or the section of an RFC, and a sentence that
+says what the rule means for this case. Nothing is ever refused, left alone or sent without one of these.
 """
 
 from __future__ import annotations
@@ -186,6 +186,73 @@ class Reason(Enum):
         "The NIC was removed, and all its associations are gone.")
     NOT_RESTORED = (97, "not-restored", "N-RST-1",
         "The card did not take every row back; packets of the missing associations go up unprocessed.")
+    # --- IKE: a message is refused ----------------------------------------------------------------------------------
+    IKE_MALFORMED = (110, "ike-malformed", "RFC 2408 5.3",
+        "The ISAKMP message contradicts itself: a length, a reserved byte, or a payload that may not stand there.")
+    IKE_VERSION = (111, "ike-version", "RFC 2408 5.2",
+        "The ISAKMP version is not 1.0.")
+    IKE_COOKIE = (112, "ike-cookie", "RFC 2408 5.2",
+        "No ISAKMP SA has this pair of cookies, or a first message has a responder cookie already.")
+    IKE_EXCHANGE_TYPE = (113, "ike-exchange-type", "RFC 2408 5.2",
+        "The exchange type is unknown, or not allowed here.")
+    IKE_FLAGS = (114, "ike-flags", "RFC 2408 5.2",
+        "A flag without meaning is set, or the message is encrypted where it must not be, or the other way round.")
+    IKE_MESSAGE_ID = (115, "ike-message-id", "RFC 2408 5.2",
+        "The message id must be zero in phase 1 and not zero, and unused, in phase 2.")
+    IKE_UNEXPECTED = (116, "ike-unexpected", "RFC 2409 5",
+        "The message has not the payloads that this step of its exchange needs.")
+    IKE_UNDECIPHERABLE = (117, "ike-undecipherable", "RFC 2409 5.3",
+        "The decrypted message is no chain of payloads: another key, or spoiled bytes.")
+    IKE_REPLAYED = (118, "ike-replayed", "RFC 2408 5.1",
+        "The message belongs to an exchange that is over.")
+    IKE_FRAGMENT = (119, "ike-fragment", "RFC 2408 5.3",
+        "A fragment of an IKE message contradicts itself or the ones before it, or there are too many.")
+    IKE_HALF_OPEN_LIMIT = (120, "ike-half-open-limit", "RFC 2408 2.5.3",
+        "As many peers as allowed have begun and not yet proved who they are; the message is not answered.")
+    # --- IKE: an exchange fails -------------------------------------------------------------------------------------
+    IKE_DOI = (121, "ike-doi", "RFC 2407 4.2",
+        "The domain of interpretation must be IPsec, and the situation identity only.")
+    IKE_PROPOSAL_SYNTAX = (122, "ike-proposal-syntax", "RFC 2408 5.5",
+        "An SA payload, or a proposal or transform in it, contradicts itself.")
+    IKE_NO_PROPOSAL = (123, "ike-no-proposal", "RFC 2408 5.4",
+        "None of the offered proposals is acceptable.")
+    IKE_PROPOSAL_CHANGED = (124, "ike-proposal-changed", "RFC 2409 5",
+        "The answer is not one of the offered proposals, unchanged.")
+    IKE_ATTRIBUTE = (125, "ike-attribute", "RFC 2407 4.5",
+        "An attribute of a transform is unknown, contradicts another, or has an impossible value.")
+    IKE_KEY_EXCHANGE = (126, "ike-key-exchange", "RFC 2408 5.7",
+        "The public value has the wrong length or is one that gives the secret away.")
+    IKE_NONCE = (127, "ike-nonce", "RFC 2409 5",
+        "A nonce must have 8 to 256 bytes.")
+    IKE_IDENTITY = (128, "ike-identity", "RFC 2408 5.8",
+        "The identity is of an unsupported kind, or not the expected one, or the credentials are another's.")
+    IKE_CERTIFICATE = (129, "ike-certificate", "RFC 2408 5.9",
+        "The certificate cannot be read, is missing, is out of its time, or cannot sign.")
+    IKE_CERTIFICATE_AUTHORITY = (130, "ike-certificate-authority", "RFC 2408 5.9",
+        "No chain leads from the certificate to an authority that is trusted here.")
+    IKE_AUTHENTICATION = (131, "ike-authentication", "RFC 2408 5.11",
+        "The hash or the signature that proves a message does not match.")
+    IKE_SELECTORS = (132, "ike-selectors", "RFC 2409 5.5",
+        "The policy has no such traffic selectors for this peer.")
+    IKE_NO_NAT_TRAVERSAL = (133, "ike-no-nat-traversal", "RFC 3947 3.1",
+        "NAT traversal is demanded, and the peer has no version of it in common.")
+    IKE_TIMED_OUT = (134, "ike-timed-out", "RFC 2408 5.1",
+        "The peer did not answer, however often the message was repeated.")
+    IKE_NOTIFIED = (135, "ike-notified", "RFC 2408 5.14",
+        "The peer refused with a notification.")
+    # --- IKE: an association ends -----------------------------------------------------------------------------------
+    IKE_DELETED = (140, "ike-deleted", "RFC 2408 5.15",
+        "One side deleted it and told the other.")
+    IKE_REPLACED = (141, "ike-replaced", "RFC 2409 5.5",
+        "A newer one took over, and the time for stragglers is past.")
+    IKE_EXPIRED = (142, "ike-expired", "RFC 2407 4.5",
+        "Its lifetime is over.")
+    IKE_PEER_DEAD = (143, "ike-peer-dead", "RFC 3706 5.5",
+        "The peer does not answer when asked whether it is there.")
+    IKE_INITIAL_CONTACT = (144, "ike-initial-contact", "RFC 2407 4.6.3.3",
+        "The peer said that it remembers nothing from before.")
+    IKE_NOT_CONFIRMED = (145, "ike-not-confirmed", "RFC 2409 5.5",
+        "The exchange that made it was never completed.")
     # fmt: on
 
     def __str__(self) -> str:

@@ -92,7 +92,8 @@ def show_reason(console: Console, facts: Mapping[str, Any]) -> None:
     if facts["instead"]:
         lines.append(f"  Accepted instead: {facts['instead']}.")
     if facts["rule"]:
-        lines.append(f"  {facts['rule']}: {facts['rule_text'] or 'not in the digest'}")
+        # A section of an RFC stands for itself.
+        lines.append(f"  {facts['rule']}: {facts['rule_text']}" if facts["rule_text"] else f"  {facts['rule']}")
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
