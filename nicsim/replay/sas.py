@@ -1,8 +1,8 @@
 """The SA files: which security associations a capture was made with, and their keys.
 
-Two formats are read, told apart by their content: nicsim's own, a JSON list of objects that says everything about an
-SA, and Wireshark's `esp_sa` preference file, which says neither the mode nor whether there is UDP around the ESP; what
-a file leaves open is None, and the replay learns it from the traffic.
+Three formats are read, told apart by their content: nicsim's own, a JSON list of objects that says everything about
+an SA; Wireshark's `esp_sa` preference file, which says neither the mode nor whether there is UDP around the ESP; and
+the `add` statements of setkey(8). What a file leaves open is None, and the replay learns it from the traffic.
 
 A file is untrusted. Whatever is wrong with it becomes one InputError of one line: where, what was needed, what came.
 Never a key: a value is quoted only when it cannot be one.
@@ -22,6 +22,7 @@ from typing import Annotated, NoReturn, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from nicsim.errors import InputError
+from nicsim.host.setkey import looks_like_setkey, read_setkey
 from nicsim.ipsec.esp import Mode
 from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
 
@@ -63,7 +64,7 @@ class FileSa:
 
 
 def read_sa_file(path: str | Path) -> list[FileSa]:
-    """Read the SAs of a file in either format."""
+    """Read the SAs of a file in any of the formats."""
     name = Path(path).name
     if not name.isprintable():
         name = ascii(name)[1:-1]
@@ -73,10 +74,12 @@ def read_sa_file(path: str | Path) -> list[FileSa]:
         raise InputError(f"{name}: the file is empty, it needs at least one SA")
     if start in "[{":
         associations = _read_json(text, name)
+    elif looks_like_setkey(text):
+        associations = _read_setkey(text, name)
     elif start in '"#':
         associations = _read_esp_sa(text, name)
     else:
-        raise InputError(f"{name}: this is neither a JSON list of SAs nor a Wireshark esp_sa file")
+        raise InputError(f"{name}: this is no JSON list of SAs, no Wireshark esp_sa file and no setkey text")
     _refuse_duplicates(associations)
     return associations
 
@@ -303,6 +306,32 @@ def _need_length(member: str, value: bytes, algorithm: str, lengths: tuple[int, 
         *others, last = map(str, lengths)
         needed = f"{', '.join(others)} or {last}" if others else last
         raise ValueError(f"{member} needs {needed} bytes for {algorithm}, got {len(value)}")
+
+
+# setkey(8)
+
+
+def _read_setkey(text: str, name: str) -> list[FileSa]:
+    try:
+        statements = read_setkey(text).associations
+    except InputError as error:
+        raise InputError(f"{name}, {error}") from None
+    if not statements:
+        raise InputError(f"{name}: it adds no SA, it needs at least one")
+    return [
+        FileSa(
+            where=f"{name}, line {one.line}",
+            spi=one.spi,
+            src=one.src,
+            dst=one.dst,
+            keys=one.keys,
+            mode=one.mode,
+            udp_encap=one.udp,
+            src_port=one.src_port,
+            dst_port=one.dst_port,
+        )
+        for one in statements
+    ]
 
 
 # Wireshark's esp_sa

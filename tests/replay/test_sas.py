@@ -60,14 +60,18 @@ def refusal(read, content: object, name: str = "sas.json") -> str:
     return message
 
 
-# Both formats
+# All formats
 
 
 @pytest.mark.parametrize("folder", CAPTURES, ids=lambda folder: folder.name)
-def test_both_files_of_every_capture_give_the_same_keys(folder: Path) -> None:
-    ours, wiresharks = read_sa_file(folder / "sas.json"), read_sa_file(folder / "esp_sa")
+def test_all_files_of_every_capture_give_the_same_keys(folder: Path) -> None:
+    ours, wiresharks, setkeys = (read_sa_file(folder / name) for name in ("sas.json", "esp_sa", "setkey.conf"))
     assert {(sa.spi, sa.src, sa.dst): sa.keys for sa in ours} == {
         (sa.spi, sa.src, sa.dst): sa.keys for sa in wiresharks
+    }
+    # setkey text says how the packets ride; where a NAT moved, it has the ports that came first.
+    assert {(sa.spi, sa.src, sa.dst, sa.mode, sa.udp_encap, sa.dst_port): sa.keys for sa in ours} == {
+        (sa.spi, sa.src, sa.dst, sa.mode, sa.udp_encap, sa.dst_port): sa.keys for sa in setkeys
     }
     assert len(ours) == len(json.loads((folder / "sas.json").read_text()))
     assert all(sa.udp_encap is True and sa.mode is not None and sa.src_port for sa in ours)
@@ -119,8 +123,8 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_obstacle(read) -> None:
     [
         ("", "the file is empty, it needs at least one SA"),
         (" \n", "the file is empty, it needs at least one SA"),
-        ("spi=1", "this is neither a JSON list of SAs nor a Wireshark esp_sa file"),
-        ("null", "this is neither a JSON list of SAs nor a Wireshark esp_sa file"),
+        ("spi=1", "this is no JSON list of SAs, no Wireshark esp_sa file and no setkey text"),
+        ("null", "this is no JSON list of SAs, no Wireshark esp_sa file and no setkey text"),
         (b"[\xff]", "not UTF-8 text at byte 1"),
         ("[{", "not valid JSON: Expecting property name enclosed in double quotes at line 1, column 3"),
         ("[NaN]", "not valid JSON: a number that no SA can have"),
@@ -161,6 +165,18 @@ def test_the_same_sa_twice_is_refused(read) -> None:
     assert refusal(read, [ENTRY, other, ENTRY | {"spi": 0xACA0A9DD}]) == said
     said = "esp_sa, line 3: the same SPI 0xaca0a9dd, src and dst as line 1"
     assert refusal(read, f"{LINE}\n\n{LINE}", "esp_sa") == said
+
+
+def test_what_is_wrong_with_setkey_text_names_file_and_line(read) -> None:
+    add = f"add 10.0.0.1 10.0.0.2 esp 0x100 -E aes-cbc 0x{KEY} -A hmac-sha1 0x{AUTH_KEY};"
+    [sa] = read(f"#!/usr/sbin/setkey -f\nflush;\n{add}\n", "setkey.conf")
+    assert (sa.where, sa.mode, sa.udp_encap, sa.src_port) == ("setkey.conf, line 3", None, False, None)
+    assert KEY[:12] not in repr(sa)
+    said = "setkey.conf, line 2: the protocol needs to be esp or esp-udp here, got 'ah'"
+    assert refusal(read, f"flush;\n{add.replace(' esp', ' ah')}", "setkey.conf") == said
+    said = "setkey.conf, line 2: the same SPI 0x00000100, src and dst as line 1"
+    assert refusal(read, f"{add}\n{add}", "setkey.conf") == said
+    assert refusal(read, "flush;", "setkey.conf") == "setkey.conf: it adds no SA, it needs at least one"
 
 
 # Our own format
