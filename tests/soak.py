@@ -1,6 +1,7 @@
-"""Long runs that no test run has time for: random requests against the oracle, hostile buffers, hostile frames.
+"""Long runs that no test run has time for: random requests against the oracle, hostile buffers, hostile frames, and
+every bit of packets of two portions.
 
-    python -m tests.soak                              100,000 steps, 1,000,000 buffers, 1,000,000 frames
+    python -m tests.soak                              100,000 steps, 1,000,000 buffers and frames, 2,000 packets
     python -m tests.soak --steps 1000 --buffers 0     less of one, none of another
     python -m tests.soak --seed 7 --part steps --case 12      the one case that a failure named
 
@@ -23,6 +24,7 @@ from nicsim.reasons import Reason
 from nicsim.wire.packet import LinkType
 from offload_oids import Abi
 from tests.builders import NON_IKE, udp
+from tests.card.test_bit_flips import any_two, check_two
 from tests.card.test_hostile import HOSTS, SEEDS, check
 from tests.driver.test_hostile_buffers import REQUESTS, checked, good_buffers, lived_in
 from tests.test_stateful import FRAMES, GOOD_DEFECTS, KINDS, Duel
@@ -143,10 +145,19 @@ def mutated_frame(seed: bytes, chance: random.Random) -> bytes:
     return bytes(frame)
 
 
+# --- flipped bits --------------------------------------------------------------------------------------------------
+
+
+def packets(chance: random.Random) -> None:
+    """Packets of two portions, of any kinds and algorithms: every bit of them flipped, on the wire and before."""
+    for _ in range(PER_CASE):
+        check_two(*any_two(chance))
+
+
 # --- the run -------------------------------------------------------------------------------------------------------
 
-PARTS: dict[str, Case] = {"steps": steps, "buffers": buffers, "frames": frames}
-COUNTS = {"steps": 100_000, "buffers": 1_000_000, "frames": 1_000_000}
+PARTS: dict[str, Case] = {"steps": steps, "buffers": buffers, "frames": frames, "packets": packets}
+COUNTS = {"steps": 100_000, "buffers": 1_000_000, "frames": 1_000_000, "packets": 2_000}
 
 
 def run_case(part: str, seed: int, case: int) -> None:
@@ -163,7 +174,7 @@ def run_part(part: str, seed: int, count: int) -> None:
         except BaseException:
             print(f"failed: python -m tests.soak --seed {seed} --part {part} --case {case}", file=sys.stderr)
             raise
-        if case % 1000 == 999:
+        if case % 1000 == 999 or part == "packets":
             print(f"{part}: {(case + 1) * PER_CASE:,}", file=sys.stderr)
     print(f"{part}: {cases * PER_CASE:,} clean in {time.perf_counter() - begin:.0f} s, seed {seed}")
 
