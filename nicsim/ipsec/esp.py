@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nicsim.errors import Malformed, SealError, TrailerError
 from nicsim.ipsec.association import Association, Encapsulation, Mode
+from nicsim.ipsec.overhead import UDP_PART
 from nicsim.ipsec.transforms import Transform
 from nicsim.wire.esp import NON_IKE_MARKER, PROTOCOL_ESP, PROTOCOL_UDP
 from nicsim.wire.headers import DONT_FRAGMENT, build_ipv4, build_ipv6, build_udp, rewrite_ipv4
@@ -44,8 +45,6 @@ _DEFAULT_PADDING = bytes(range(1, 256))
 _HOP_BY_HOP, _ROUTING, _FRAGMENT = 0, 43, 44
 # What an IPv4 total length, an IPv6 payload length and a UDP length can say.
 _LENGTH_MAX = 0xFFFF
-# UDP header and marker in front of ESP.
-_UDP_PART = {Encapsulation.NONE: 0, Encapsulation.UDP: 8, Encapsulation.UDP_NON_IKE: 16}
 _U16 = struct.Struct(">H")
 
 
@@ -196,7 +195,7 @@ def _extension_headers(ip_packet: bytes, end: int) -> Iterator[tuple[int, int, i
 def _carry(association: Association, front: bytes, esp: bytes) -> bytes:
     """Put ESP behind the IP headers in front of it, with UDP and marker if the association says so."""
     is_ipv4 = front[0] >> 4 == 4
-    length = len(front) - (0 if is_ipv4 else IPV6_HEADER_LENGTH) + _UDP_PART[association.encapsulation] + len(esp)
+    length = len(front) - (0 if is_ipv4 else IPV6_HEADER_LENGTH) + UDP_PART[association.encapsulation] + len(esp)
     if length > _LENGTH_MAX:
         raise SealError(f"an IP packet holds {_LENGTH_MAX} bytes, {length} came")
     if association.encapsulation is Encapsulation.NONE:

@@ -41,3 +41,15 @@ def udp_checksum(src: bytes, dst: bytes, udp: bytes) -> int:
     """
     covered = pseudo_header(src, dst, PROTOCOL_UDP, len(udp)) + udp[:6] + b"\0\0" + udp[8:]
     return internet_checksum(covered) or 0xFFFF
+
+
+def adjusted_checksum(checksum: int, old: bytes, new: bytes) -> int:
+    """A stored checksum after some of what it covers changed from `old` to `new` (RFC 1624 equation 3).
+
+    Both are the same even number of bytes, from an even offset. In UDP, whoever calls keeps a zero that means "none"
+    as it is, and sends a computed zero as 0xFFFF.
+    """
+    total = (checksum ^ 0xFFFF) + (~int.from_bytes(old, "big") % (1 << 8 * len(old))) + int.from_bytes(new, "big")
+    # 2**16 is 1 modulo 0xFFFF; a sum that is not zero folds to 0xFFFF, never to 0 (see internet_checksum).
+    folded = (total - 1) % 0xFFFF + 1 if total else 0
+    return folded ^ 0xFFFF

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nicsim.wire.checksum import internet_checksum, pseudo_header, udp_checksum
+from nicsim.wire.checksum import adjusted_checksum, internet_checksum, pseudo_header, udp_checksum
 from nicsim.wire.headers import parse_address
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "checksum_fixup.json").read_text())["vectors"]
@@ -68,3 +68,24 @@ def test_what_stands_in_the_checksum_field_does_not_count() -> None:
     assert udp_checksum(b"\1" * 4, b"\2" * 4, udp) == udp_checksum(
         b"\1" * 4, b"\2" * 4, udp[:6] + b"\xab\xcd" + udp[8:]
     )
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["id"])
+def test_changed_addresses_adjust_a_checksum_as_published(vector: dict[str, str]) -> None:
+    old = parse_address(vector["original_source"]) + parse_address(vector["original_destination"])
+    new = parse_address(vector["received_source"]) + parse_address(vector["received_destination"])
+    adjusted = adjusted_checksum(int(vector["checksum_as_sent"], 16), old, new)
+    assert adjusted == int(vector["checksum_fixed"], 16)
+
+
+@given(st.binary(min_size=2, max_size=40), st.data())
+def test_an_adjusted_checksum_is_the_computed_one(data: bytes, draw: st.DataObject) -> None:
+    data = data[: len(data) & ~1]
+    at = draw.draw(st.integers(0, len(data) // 2 - 1)) * 2
+    length = draw.draw(st.integers(1, (len(data) - at) // 2)) * 2
+    new = draw.draw(st.binary(min_size=length, max_size=length))
+    changed = data[:at] + new + data[at + length :]
+    adjusted = adjusted_checksum(plain_checksum(data), data[at : at + length], new)
+    # Data of zeros alone has the other zero, which no header and no pseudo-header can be.
+    assert adjusted == plain_checksum(changed) or not any(changed)
+    assert plain_checksum(changed + adjusted.to_bytes(2, "big")) in (0, 0xFFFF)
