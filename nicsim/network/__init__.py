@@ -1,0 +1,1 @@
+"""The path between two hosts, on a virtual clock: links, routers and NATs."""
