@@ -160,6 +160,11 @@ def _port(data: bytes, packet: Packet, *, is_source: bool) -> int:
     return 0
 
 
+def _peer(data: bytes, packet: Packet, address: bytes, *, is_source: bool) -> End:
+    """The outside end of a packet. An echo has one identifier, and that is the inside's."""
+    return End(address, 0 if packet.protocol == PROTOCOL_ICMP else _port(data, packet, is_source=is_source))
+
+
 def _quoted_port(data: bytes, quoted: Quoted, port: int) -> int:
     """The port of a quoted packet's end; the identifier, if it is an echo request whose beginning is quoted."""
     if quoted.protocol == PROTOCOL_ICMP:
@@ -212,7 +217,7 @@ class Napt:
             return None, f"the NAT has no ports to go by in IP protocol {packet.protocol}", ()
         notes = _gone(table.expire(now))
         inside = End(packet.src, _port(data, packet, is_source=True))
-        peer = End(packet.dst, _port(data, packet, is_source=False))
+        peer = _peer(data, packet, packet.dst, is_source=False)
         if self._is_left_alone(packet):
             self._cookies.sent(now, packet.dst, data[packet.udp_payload : packet.udp_end], packet.src)
             return End(self.address, IKE_PORT), "", notes
@@ -271,7 +276,7 @@ class Napt:
         if mapping is None:
             return None, f"the NAT has no mapping for {outside}", notes
         if self.behaviour.filtering is Filtering.ADDRESS_AND_PORT_DEPENDENT:
-            peer = End(packet.src, _port(data, packet, is_source=True))
+            peer = _peer(data, packet, packet.src, is_source=True)
             if peer not in mapping.peers:
                 return None, f"{mapping.inside} has not sent to {peer}", notes
         if self.behaviour.inbound_refresh:
