@@ -23,6 +23,7 @@ from nicsim.boundary import (
 from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
 from nicsim.card.send import IvSource
+from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
 from nicsim.impairments import Impaired, impaired_card, impaired_driver, impaired_ivs
 from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
@@ -38,6 +39,9 @@ class Nic:
 
     `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`. `impairments` have
     card and driver misbehave; `card` and `driver` stay what they are, and the monitor sees what comes of it.
+
+    Each row operation takes the card `row_ticks` of a virtual clock, 0 for no time at all; `advance` and each `poll`
+    let time pass. With `serialise=False` NDIS's queue is gone, and order is the driver's duty (N-DEL-5).
     """
 
     def __init__(
@@ -50,6 +54,8 @@ class Nic:
         driver: DriverFactory = ReferenceDriver,
         monitor: bool = True,
         impairments: Sequence[Impaired] = (),
+        serialise: bool = True,
+        row_ticks: int = 0,
     ) -> None:
         self.capabilities = capabilities
         self.abi = abi
@@ -61,10 +67,14 @@ class Nic:
             link_type=link_type,
         )
         self._silicon = impaired_card(self.card, impairments, link_type)
+        self.clock = SlowCard(self._silicon, row_ticks) if row_ticks else None
+        if self.clock:
+            self._silicon = self.clock
         self.monitor = Monitor(one_parser_type_per_port=capabilities.readings.one_parser_type_per_port)
         self.driver = driver(capabilities, WatchedCard(self._silicon, self.monitor) if monitor else self._silicon, abi)
         self._miniport = impaired_driver(self.driver, impairments)
-        self.ndis = Ndis(WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport, abi)
+        watched = WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport
+        self.ndis = Ndis(watched, abi, serialise=serialise)
 
     def receive(self, frame: bytes) -> tuple[Indication, Descriptor]:
         """A frame off the wire: what goes up, and for people what the card wrote about it."""
@@ -88,5 +98,11 @@ class Nic:
         return self.ndis.send(frame, ipsec, tunnel)
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
-        """Completions and indications since the last call, oldest first."""
+        """Completions and indications since the last call, oldest first; whoever asks has waited one tick."""
+        self.advance(1)
         return self.ndis.poll()
+
+    def advance(self, ticks: int) -> None:
+        """Let time pass for a card that takes some."""
+        if self.clock:
+            self.clock.advance(ticks)

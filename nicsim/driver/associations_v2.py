@@ -89,7 +89,7 @@ PORTION_OF: dict[int, Portion] = {
 def add_sa(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: take on as many of the list as possible."""
     # UNPACK
-    adds = linked(request, IpsecOffloadV2AddSa)
+    adds, used = linked(request, IpsecOffloadV2AddSa)
 
     # CHECK and ACT, one association after another: each is taken on whole or not at all
     buffer = bytearray(request.buffer)
@@ -108,7 +108,7 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     if not succeeded and refusal:
         raise refusal
     reason = refusal.reason if refusal else None
-    return OidResult(NdisStatus.SUCCESS, bytes(buffer), bytes_read=len(buffer), reason=reason)
+    return OidResult(NdisStatus.SUCCESS, bytes(buffer), bytes_read=used, reason=reason)
 
 
 def take_on(
@@ -128,7 +128,8 @@ def take_on(
 def delete_sa(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA: drop every association of the list (N-V2-12)."""
     # UNPACK
-    handles = [delete.offload_handle for _, delete in linked(request, IpsecOffloadV2DeleteSa)]
+    deletes, used = linked(request, IpsecOffloadV2DeleteSa)
+    handles = [delete.offload_handle for _, delete in deletes]
 
     # CHECK: all handles, before anything changes
     named: set[int] = set()
@@ -144,7 +145,7 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ANSWER: a delete that pended must end with SUCCESS; a row that would not clear is marked (N-DEL-4)
     reason = None if done else Reason.ROW_CLEAR_FAILED
-    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer), reason=reason)
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=used, reason=reason)
 
 
 # --- lists -----------------------------------------------------------------------------------------------------
@@ -153,8 +154,11 @@ Linked = TypeVar("Linked", IpsecOffloadV2AddSa, IpsecOffloadV2DeleteSa)
 LAST_FIXED_MEMBER = {IpsecOffloadV2AddSa: "key_data", IpsecOffloadV2DeleteSa: "offload_handle"}
 
 
-def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Linked]]:
-    """The elements of a list with their offsets; every pointer is checked before it is followed (A-38)."""
+def linked(request: OidRequest, structure: type[Linked]) -> tuple[list[tuple[int, Linked]], int]:
+    """The elements of a list with their offsets, and where the last one in the buffer ends.
+
+    Every pointer is checked before it is followed (A-38).
+    """
     elements: list[tuple[int, Linked]] = []
     view, taken, offset = memoryview(request.buffer), bytearray(len(request.buffer)), 0
     expected = NdisObjectHeader(
@@ -179,7 +183,7 @@ def linked(request: OidRequest, structure: type[Linked]) -> list[tuple[int, Link
         taken[offset:end] = b"\1" * (end - offset)
         elements.append((offset, element))
         if not element.next:
-            return elements
+            return elements, taken.rfind(1) + 1
         offset = element.next - request.base
         if not 0 <= offset < len(view) or offset % align_of(structure, request.abi):
             raise RequestRefused(INVALID, Reason.POINTER_WRONG, f"Next 0x{element.next:x} is no place in the buffer")

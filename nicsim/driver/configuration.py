@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from nicsim.boundary import OidRequest, OidResult
-from nicsim.capabilities import NdisVersion
 from nicsim.driver.enabling import configure
 from nicsim.driver.handles import Configuration, DriverState
 from nicsim.driver.operations import Steps
@@ -75,8 +74,6 @@ LARGEST: dict[str, int] = {
 def set_offload_parameters(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_OFFLOAD_PARAMETERS set: take IPsec away or give it back, and indicate what is left (N-CP6-7)."""
     # UNPACK
-    if state.capabilities.ndis is NdisVersion.NDIS_5_1:
-        raise RequestRefused(NdisStatus.NOT_SUPPORTED, Reason.NOT_OFFERED, "NDIS 5.1 has OID_TCP_TASK_OFFLOAD instead")
     asked, size = unpack_parameters(request.buffer, request.abi)
 
     # CHECK

@@ -28,6 +28,7 @@ from nicsim.boundary import (
     StatusIndication,
     Table,
 )
+from nicsim.capabilities import Capabilities, NdisVersion
 from nicsim.driver import (
     associations,
     associations_v2,
@@ -67,6 +68,15 @@ DIRECT: dict[tuple[RequestKind, int], Handler] = {
 }
 # fmt: on
 KNOWN_OIDS = frozenset[int](Oid)
+VERSION_1_OIDS = frozenset[int](
+    {
+        Oid.OID_TCP_TASK_IPSEC_ADD_SA,
+        Oid.OID_TCP_TASK_IPSEC_DELETE_SA,
+        Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA,
+        Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA,
+    }
+)
+NDIS_6_OIDS = frozenset[int]({Oid.OID_OFFLOAD_ENCAPSULATION, Oid.OID_TCP_OFFLOAD_PARAMETERS})
 
 
 @dataclass(slots=True)
@@ -98,9 +108,9 @@ class Control:
     def handle(self, table: dict[tuple[RequestKind, int], Handler], request: OidRequest) -> OidResult:
         """Run a request as far as it goes: its result, or NDIS_STATUS_PENDING."""
         handler = table.get((request.kind, request.oid))
-        if handler is None:
+        if handler is None or not _offered(self._state.capabilities, request):
             status = NdisStatus.NOT_SUPPORTED if request.oid in KNOWN_OIDS else NdisStatus.INVALID_OID
-            detail = f"no handler for {request.kind.value} of OID 0x{request.oid:08X}"
+            detail = f"this card's driver has no {request.kind.value} of OID 0x{request.oid:08X}"
             return OidResult(status, request.buffer, reason=Reason.NOT_OFFERED, detail=detail)
         if refusal := power.refused_at_the_door(self._state, request.oid):
             return _refused(request.buffer, refusal.status, refusal.reason, refusal)
@@ -238,6 +248,18 @@ class Control:
             self._state.slots[place[0]].give_back(place[1])
             if not self._state.marked:
                 self._enable(self._state.control)
+
+
+def _offered(capabilities: Capabilities, request: OidRequest) -> bool:
+    """Whether a driver for such a card has the OID: what a card never claims, its driver does not offer (N-OID-1)."""
+    if request.oid in VERSION_1_OIDS:
+        return capabilities.version1 is not None
+    if (request.kind, request.oid) in DIRECT:
+        return capabilities.version2 is not None
+    if request.oid in NDIS_6_OIDS:
+        claims = capabilities.version1 or capabilities.version2
+        return claims is not None and capabilities.ndis is not NdisVersion.NDIS_5_1
+    return True
 
 
 def _reset_completion(result: OidResult) -> ResetCompletion:

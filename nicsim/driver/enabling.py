@@ -13,7 +13,7 @@ from collections.abc import Generator
 from dataclasses import astuple, replace
 
 from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities, NdisVersion, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from nicsim.driver.handles import OWN_PARSER_ROW, Configuration, DriverState, version2_left
 from nicsim.driver.operations import Operation, RowOperation, Steps
 from nicsim.errors import RequestRefused
@@ -121,7 +121,16 @@ def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
     state.enabled_version1 = enabled
 
     # ANSWER
-    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer))
+    return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=chain_end(header, entries, request.abi))
+
+
+def chain_end(header: NdisTaskOffloadHeader, entries: tuple[NdisTaskOffload, ...], abi: Abi) -> int:
+    """How many bytes of the buffer a task chain reaches."""
+    end, at = size_of(NdisTaskOffloadHeader, abi), header.offset_first_task
+    for entry in entries:
+        end = max(end, at + len(entry.pack(abi)))
+        at += entry.offset_next_task
+    return end
 
 
 def require_header(header: NdisTaskOffloadHeader, abi: Abi) -> None:
@@ -286,8 +295,6 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
     asked = NdisOffloadEncapsulation.unpack(request.buffer, request.abi)
 
     # CHECK
-    if state.capabilities.ndis is NdisVersion.NDIS_5_1:
-        raise RequestRefused(NdisStatus.NOT_SUPPORTED, Reason.NOT_OFFERED, "NDIS 5.1 has OID_TCP_TASK_OFFLOAD instead")
     size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", request.abi)
     if asked.header != NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size):
         raise RequestRefused(

@@ -17,7 +17,7 @@ from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
 from offload_oids.ipsec_sa_v2 import IpsecOffloadV2Operation, IpsecOffloadV2UpdateSa
-from offload_oids.layout import size_through
+from offload_oids.layout import TooShort, size_of, size_through
 from offload_oids.ndis_offload import NdisObjectType
 
 PROTOCOL_OF: dict[int, int] = {
@@ -29,8 +29,12 @@ PROTOCOL_OF: dict[int, int] = {
 def update_sa(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA: rewrite the row of one layer with the new half."""
     # UNPACK
-    update = IpsecOffloadV2UpdateSa.unpack(request.buffer, request.abi)
     size = size_through(IpsecOffloadV2UpdateSa, "sequence_number_high_order", request.abi)
+    if len(request.buffer) < size:
+        raise TooShort("IPSEC_OFFLOAD_V2_UPDATE_SA", size, len(request.buffer))
+    # Header.Size does not count the padding behind the last member, so that need not be there.
+    padded = request.buffer[:size].ljust(size_of(IpsecOffloadV2UpdateSa, request.abi), b"\0")
+    update = IpsecOffloadV2UpdateSa.unpack(padded, request.abi)
 
     # CHECK
     header = update.header

@@ -12,7 +12,10 @@ from nicsim.boundary import RequestKind
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from tests.driver.builders import AH_ELEMENT, Bench, bench, capabilities, chained, esp_element, sa, udpesp, v2
+from tests.driver.test_associations_v2_ex import ex
+from tests.driver.test_configuration import ipsec, parameters
 from tests.driver.test_enabling import ENABLE
+from tests.driver.test_sequence_numbers import buffer as update
 
 SET, QUERY = RequestKind.SET, RequestKind.QUERY
 # What section 2 of the digest, A-1 and A-12 let each request answer.
@@ -24,7 +27,8 @@ ADD = {
     NdisStatus.NOT_SUPPORTED,
     NdisStatus.FAILURE,
 }
-DELETE = {NdisStatus.SUCCESS, NdisStatus.INVALID_LENGTH, NdisStatus.INVALID_DATA}
+CHECKED = {NdisStatus.SUCCESS, NdisStatus.INVALID_LENGTH, NdisStatus.INVALID_DATA}
+DELETE = CHECKED | {NdisStatus.NOT_SUPPORTED}
 TASK = ADD | {NdisStatus.BUFFER_TOO_SHORT}
 ENCAPSULATION = ADD | {NdisStatus.INVALID_PARAMETER}
 REQUESTS: dict[tuple[RequestKind, int], set[NdisStatus]] = {
@@ -37,11 +41,18 @@ REQUESTS: dict[tuple[RequestKind, int], set[NdisStatus]] = {
     (SET, Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA): DELETE,
     (SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA): ADD,
     (SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA): DELETE,
+    (SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX): ADD,
+    (SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA): DELETE | {NdisStatus.INVALID_PARAMETER},
+    (SET, Oid.OID_TCP_OFFLOAD_PARAMETERS): ADD,
+    (SET, Oid.OID_GEN_CURRENT_PACKET_FILTER): CHECKED | {NdisStatus.NOT_SUPPORTED},
+    (SET, Oid.OID_802_3_MULTICAST_LIST): CHECKED | {NdisStatus.NOT_ACCEPTED},
+    (SET, Oid.OID_PNP_SET_POWER): CHECKED,
 }
-DIRECT = {Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA}
+DIRECT = {oid for _, oid in REQUESTS if oid >> 16 == 0xFC03}
 ENCAPSULATE = bytes([0xA8, 1, 28, 0]) + struct.pack("<6I", 1, 2, 14, 0, 0, 0)
 GCM = {"encryption": (8, 20, 0, 16), "authentication": (0, 0, 0, 0), "key": bytes(20)}
 ABI = st.sampled_from([Abi.X86, Abi.X64])
+FULL_POWER = 1
 
 
 def good_buffers(kind: RequestKind, oid: int, abi: Abi, handles: tuple[int, int, int]) -> list[bytes]:
@@ -67,6 +78,19 @@ def good_buffers(kind: RequestKind, oid: int, abi: Abi, handles: tuple[int, int,
             chained([v2(spi, abi=abi) for spi in (5, 6, 7)], abi),
             chained([v2(8, abi=abi, ipv6=True), v2(0, abi=abi), v2(9, abi=abi, **GCM)], abi),
         ]
+    if oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX:
+        return [ex(add, abi, gap) for gap in (0, 5) for add in (v2(abi=abi), v2(9, abi=abi, **GCM))]
+    if oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA:
+        return [update(abi, handle, 7, spi=0x222) for handle in (version_2, version_1)]
+    if oid == Oid.OID_TCP_OFFLOAD_PARAMETERS:
+        every = [ipsec(v1, v2, v2_ipv4) for v1 in (0, 1, 2, 4) for v2, v2_ipv4 in ((0, 0), (1, 1), (3, 0), (4, 4))]
+        return [*every, parameters(1, at10=1), parameters(2, at20=1)]
+    if oid == Oid.OID_GEN_CURRENT_PACKET_FILTER:
+        return [struct.pack("<I", kinds) for kinds in (0, 0x0B, 0x2F)]
+    if oid == Oid.OID_802_3_MULTICAST_LIST:
+        return [(b"\x01" + bytes(5)) * groups for groups in (0, 1, 32, 33)]
+    if oid == Oid.OID_PNP_SET_POWER:
+        return [struct.pack("<I", state) for state in (1, 2, 4)]
     header = bytes([0x80, 1, 3 * width, 0]).ljust(width, b"\0")
     return [header + bytes(width) + version_2.to_bytes(width, "little")]
 
@@ -99,8 +123,11 @@ def checked(nic: Bench, kind: RequestKind, oid: int, buffer: bytes) -> NdisStatu
     """Put the request to the driver and hold its answer against the rules."""
     before = nic.snapshot()
     nic.driver.poll()
+    allowed = REQUESTS[kind, oid]
+    if nic.driver.state.power != FULL_POWER and oid != Oid.OID_PNP_SET_POWER:
+        allowed = {NdisStatus.NOT_ACCEPTED, NdisStatus.NOT_SUPPORTED}
     result = nic.request(kind, oid, buffer, direct=oid in DIRECT)
-    assert result.status in REQUESTS[kind, oid], result
+    assert result.status in allowed, result
     assert len(result.buffer) == len(buffer)
     if result.status == NdisStatus.SUCCESS:
         assert result.bytes_read <= len(buffer)
@@ -118,9 +145,12 @@ def checked(nic: Bench, kind: RequestKind, oid: int, buffer: bytes) -> NdisStatu
 
 def lived_in(abi: Abi, profile: str = "reference") -> tuple[Bench, tuple[int, int, int]]:
     """A bench with two associations, one of each version, an entry, and little room."""
-    nic = bench(capabilities(profile, rows=3, parsers=3), abi)
+    esn = {"extended_sequence_numbers": True} if profile == "reference" else None
+    nic = bench(capabilities(profile, version2=esn, rows=3, parsers=3), abi)
     version_1, entry = nic.added_udpesp(udpesp(spi=0x111))
-    return nic, (version_1, entry, nic.added_v2(v2(0x222, abi=abi)) if profile == "reference" else 0)
+    if profile != "reference":
+        return nic, (version_1, entry, 0)
+    return nic, (version_1, entry, nic.added_v2(v2(0x222, abi=abi, element={"flags": 1})))
 
 
 @pytest.mark.parametrize(("kind", "oid"), REQUESTS, ids=lambda part: part.name)

@@ -10,7 +10,7 @@ from nicsim.boundary import OidResult, Table
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa_v2 import IpsecOffloadV2UpdateSa
-from offload_oids.layout import size_of, size_through
+from offload_oids.layout import size_through
 from offload_oids.ndis_offload import NdisObjectHeader
 from tests.driver.builders import SPI, Bench, bench, capabilities, sa, v2
 
@@ -86,10 +86,10 @@ def test_a_wrong_header_or_length_is_refused_and_a_card_that_refuses_is_told(abi
     for at, value in ((0, 0xA7), (1, 2), (2, good[2] - 1)):
         wrong = good[:at] + bytes([value]) + good[at + 1 :]
         nic.refuses(nic.direct(UPDATE, wrong), NdisStatus.INVALID_DATA, Reason.HEADER_WRONG)
-    for length in range(len(good)):
+    for length in range(size := {Abi.X86: 20, Abi.X64: 28}[abi]):
         short = nic.direct(UPDATE, good[:length])
         nic.refuses(short, NdisStatus.INVALID_LENGTH, Reason.BUFFER_LENGTH)
-        assert short.bytes_needed == size_of(IpsecOffloadV2UpdateSa, abi)
+        assert short.bytes_needed == size
     nic.card.fail_writes = {len(nic.card.writes)}
     nic.refuses(nic.direct(UPDATE, good), NdisStatus.NOT_ACCEPTED, Reason.ROW_WRITE_FAILED)
     assert nic.snapshot() == before
