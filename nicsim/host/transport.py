@@ -6,7 +6,7 @@ replay window, which no NIC keeps (N-RX-7). A failed packet is indicated all the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from nicsim.capabilities import NdisVersion
@@ -54,6 +54,8 @@ class Judgement:
     verdict: HostVerdict
     opened_by: OpenedBy | None = None
     payload: bytes | None = None
+    next_header: int = field(default=-1, compare=False)
+    """What the payload is, of an accepted packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def judge_opened(sa: SecurityAssociation, frame: bytes, esp: int, plaintext: byt
     verdict = sa.window.check(sequence)
     if verdict is ReplayVerdict.NEW:
         sa.window.accept(sequence)
-        return Judgement(HostVerdict.ACCEPTED, opened_by, payload)
+        return Judgement(HostVerdict.ACCEPTED, opened_by, payload, plaintext[-1])
     late = HostVerdict.DUPLICATE if verdict is ReplayVerdict.DUPLICATE else HostVerdict.TOO_OLD
     return Judgement(late, opened_by, payload)
 

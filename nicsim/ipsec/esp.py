@@ -25,12 +25,14 @@ __all__ = [
     "Encapsulation",
     "Mode",
     "Trailer",
+    "framed",
     "padding",
     "protect",
     "strip_trailer",
     "trailer",
     "trim_tfc",
     "unprotect",
+    "with_payload",
 ]
 
 NEXT_HEADER_IPV4 = 4
@@ -124,14 +126,31 @@ def protect(
     inner packet's own end travel along as TFC padding. Transport mode drops them, and refuses a fragment: it
     protects whole datagrams (RFC 4303 section 3.3.4). Raises SealError or Malformed.
     """
+    front, plaintext = _unsealed(association, ip_packet, sequence, outer_header)
+    head = struct.pack(">II", association.spi, sequence)
+    return _carry(association, front, transform.seal(head, plaintext, iv, sequence_high))
+
+
+def framed(association: Association, ip_packet: bytes, *, sequence: int, outer_header: bytes = b"") -> bytes:
+    """The same packet as `protect` makes, as the transport hands it to a NIC: plaintext, zeros for IV and ICV (N-TX-9).
+
+    The arguments are those of `protect`. Over IPv6 the UDP checksum is that of the plaintext. Raises SealError or
+    Malformed.
+    """
+    front, plaintext = _unsealed(association, ip_packet, sequence, outer_header)
+    head = struct.pack(">II", association.spi, sequence)
+    keys = association.keys
+    return _carry(association, front, head + bytes(keys.encryption.iv_length) + plaintext + bytes(keys.icv_length))
+
+
+def _unsealed(association: Association, ip_packet: bytes, sequence: int, outer_header: bytes) -> tuple[bytes, bytes]:
+    """What goes in front of ESP, and what goes into it: payload, padding and trailer."""
     if association.mode is Mode.TUNNEL:
         front = outer_header or tunnel_header(association, ip_packet, identification=sequence & 0xFFFF)
         next_header, payload = _ip_in_ip(ip_packet), ip_packet
     else:
         front, next_header, payload = _split_for_transport(ip_packet)
-    plaintext = payload + trailer(len(payload), association.keys.encryption.block, next_header)
-    head = struct.pack(">II", association.spi, sequence)
-    return _carry(association, front, transform.seal(head, plaintext, iv, sequence_high))
+    return front, payload + trailer(len(payload), association.keys.encryption.block, next_header)
 
 
 def tunnel_header(association: Association, inner: bytes, *, identification: int) -> bytes:
@@ -199,18 +218,21 @@ def _carry(association: Association, front: bytes, esp: bytes) -> bytes:
     if length > _LENGTH_MAX:
         raise SealError(f"an IP packet holds {_LENGTH_MAX} bytes, {length} came")
     if association.encapsulation is Encapsulation.NONE:
-        return _with_payload(front, PROTOCOL_ESP, esp)
+        return with_payload(front, PROTOCOL_ESP, esp)
     if association.encapsulation is Encapsulation.UDP_NON_IKE:
         esp = NON_IKE_MARKER + esp
     ports = association.src_port, association.dst_port
     if is_ipv4:
-        return _with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp))  # checksum 0, N-NAT-5
+        return with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp))  # checksum 0, N-NAT-5
     # IPv6 has no header checksum, so UDP's is needed (RFC 8200 section 8.1).
-    return _with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp, checksum=None, src=front[8:24], dst=front[24:40]))
+    return with_payload(front, PROTOCOL_UDP, build_udp(*ports, esp, checksum=None, src=front[8:24], dst=front[24:40]))
 
 
-def _with_payload(front: bytes, protocol: int, payload: bytes) -> bytes:
-    """The IP headers with another payload: protocol, lengths and the IPv4 checksum follow it, all else stays."""
+def with_payload(front: bytes, protocol: int, payload: bytes) -> bytes:
+    """IP headers that have been parsed, with another payload: protocol, lengths and checksum follow it, all else stays.
+
+    No fragment's headers: an IPv6 fragment header would stay as well.
+    """
     total_length = len(front) + len(payload)
     if front[0] >> 4 == 4:
         return rewrite_ipv4(front, protocol=protocol, total_length=total_length) + payload
@@ -241,7 +263,7 @@ def unprotect(
         return None
     if association.mode is Mode.TUNNEL:
         return trim_tfc(payload, next_header)
-    return _with_payload(ip_packet[: packet.payload], next_header, payload)
+    return with_payload(ip_packet[: packet.payload], next_header, payload)
 
 
 def _esp_in(association: Association, ip_packet: bytes, packet: Packet) -> tuple[int, int]:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from nicsim.errors import EspError, InputError, Malformed, SealError, TrailerError
 from nicsim.ipsec.association import Association, Encapsulation, Mode
-from nicsim.ipsec.esp import padding, protect, strip_trailer, trailer, trim_tfc, tunnel_header, unprotect
+from nicsim.ipsec.esp import framed, padding, protect, strip_trailer, trailer, trim_tfc, tunnel_header, unprotect
 from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys, Transform
 from nicsim.wire.checksum import internet_checksum, udp_checksum
 from nicsim.wire.headers import DONT_FRAGMENT, MORE_FRAGMENTS, build_ipv4, build_ipv6, build_udp
-from tests import oracle_esp
+from tests import builders, oracle_esp
 from tests.ipsec.algorithms import ALL_KEYS, made_up, oracle_sa
 
 A4, B4 = bytes((192, 0, 2, 10)), bytes((198, 51, 100, 20))
@@ -305,3 +305,27 @@ def test_random_bytes_never_open(packet: bytes, mode: Mode, encapsulation: Encap
     with pytest.raises((Malformed, EspError)) as refusal:
         unprotect(replace(TUNNEL, mode=mode, encapsulation=encapsulation), Transform(KEYS), packet)
     assert not isinstance(refusal.value, InputError)
+
+
+@pytest.mark.parametrize("encryption", [Encryption.TRIPLE_DES_CBC, Encryption.AES_GCM_16, Encryption.NULL])
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("encapsulation", Encapsulation)
+def test_what_a_nic_gets_differs_from_the_protected_packet_in_iv_ciphertext_and_icv_only(
+    encryption: Encryption, mode: Mode, encapsulation: Encapsulation
+) -> None:
+    integrity = Integrity.NONE if encryption.is_aead else Integrity.HMAC_SHA1_96
+    keys = builders.keys(encryption, integrity)
+    association = Association(0x1001, mode, encapsulation, keys, builders.LOCAL, builders.PEER)
+    packet = builders.ip(bytes(range(40)), 6, builders.LOCAL, builders.PEER)
+    sealed = protect(association, Transform(keys), packet, sequence=7, iv=bytes(range(encryption.iv_length)))
+    handed_down = framed(association, packet, sequence=7)
+    assert len(handed_down) == len(sealed)
+    esp = 20 + {Encapsulation.NONE: 0, Encapsulation.UDP: 8, Encapsulation.UDP_NON_IKE: 16}[encapsulation]
+    body, end = esp + 8 + encryption.iv_length, len(sealed) - keys.icv_length
+    assert handed_down[: esp + 8] == sealed[: esp + 8]
+    assert handed_down[esp + 8 : body] == bytes(encryption.iv_length)
+    assert handed_down[end:] == bytes(keys.icv_length)
+    plaintext = handed_down[body:end]
+    payload = packet if mode is Mode.TUNNEL else packet[20:]
+    assert strip_trailer(plaintext) == (payload, plaintext[-2], 4 if mode is Mode.TUNNEL else 6)
+    assert plaintext == Transform(keys).open(sealed, esp, len(sealed))
