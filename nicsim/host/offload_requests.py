@@ -12,8 +12,8 @@ from ipaddress import ip_network
 from nicsim.boundary import UdpType
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.ipsec.esp import Mode
-from nicsim.ipsec.transforms import Encryption, Integrity
-from nicsim.wire.esp import PROTOCOL_UDP
+from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
+from nicsim.wire.esp import PROTOCOL_AH, PROTOCOL_UDP
 from offload_oids import Abi
 from offload_oids.ipsec_sa import (
     OffloadAlgoInfo,
@@ -33,7 +33,9 @@ from offload_oids.ipsec_sa_v2 import (
     IpsecOffloadV2AddSa,
     IpsecOffloadV2AlgorithmInfo,
     IpsecOffloadV2Operation,
+    IpsecOffloadV2SaFlags,
     IpsecOffloadV2SecurityAssociation,
+    IpsecOffloadV2UpdateSa,
     Ipv4Endpoints,
     Ipv6Endpoints,
 )
@@ -59,6 +61,7 @@ VERSION_1_CIPHERS = {
     Encryption.TRIPLE_DES_CBC: (CONF.OFFLOAD_IPSEC_CONF_3_DES, "triple_des"),
 }
 VERSION_1_HASHES = {
+    Integrity.NONE:         (INTEGRITY.OFFLOAD_IPSEC_INTEGRITY_NONE, ""),
     Integrity.HMAC_MD5_96:  (INTEGRITY.OFFLOAD_IPSEC_INTEGRITY_MD5, "md5"),
     Integrity.HMAC_SHA1_96: (INTEGRITY.OFFLOAD_IPSEC_INTEGRITY_SHA, "sha_1"),
 }
@@ -99,15 +102,30 @@ PARSE_FLAGS = {
 # fmt: on
 
 
-def security_association(sa: SecurityAssociation) -> OffloadSecurityAssociation:
-    """The one ESP element of a version 1 add."""
+def elements(sa: SecurityAssociation) -> tuple[OffloadSecurityAssociation, ...]:
+    """The elements of a version 1 add: ESP, AH, or ESP and then the AH around it (N-SA-9)."""
     keys = sa.keys
-    return OffloadSecurityAssociation(
+    if sa.protocol == PROTOCOL_AH:
+        return (ah_element(sa.spi, keys),)
+    esp = OffloadSecurityAssociation(
         operation=OffloadOperation.ENCRYPT,
         spi=sa.spi,
         integrity_algo=OffloadAlgoInfo(VERSION_1_HASHES[keys.integrity][0], len(keys.integrity_key)),
         conf_algo=OffloadAlgoInfo(VERSION_1_CIPHERS[keys.encryption][0], len(keys.encryption_key)),
     )
+    return (esp, ah_element(sa.ah.spi, sa.ah.keys)) if sa.ah else (esp,)
+
+
+def ah_element(spi: int, keys: SaKeys) -> OffloadSecurityAssociation:
+    """AH, alone or around ESP."""
+    integrity = OffloadAlgoInfo(VERSION_1_HASHES[keys.integrity][0], len(keys.integrity_key))
+    return OffloadSecurityAssociation(OffloadOperation.AUTHENTICATE, spi, integrity)
+
+
+def key_material(sa: SecurityAssociation) -> bytes:
+    """The keys of a version 1 add in the order of its elements; each has its cipher's first (N-SA-16, A-2)."""
+    keys = sa.keys.encryption_key + sa.keys.integrity_key
+    return keys + sa.ah.keys.integrity_key if sa.ah else keys
 
 
 def end_to_end(sa: SecurityAssociation) -> tuple[bytes, bytes, bytes, bytes]:
@@ -136,7 +154,7 @@ def add_sa_buffer(sa: SecurityAssociation) -> OffloadIpsecAddSa:
     """OFFLOAD_IPSEC_ADD_SA for a native association."""
     source, source_mask, destination, destination_mask = end_to_end(sa)
     tunnel_source, tunnel_destination = tunnel_ends(sa)
-    key_mat = sa.keys.encryption_key + sa.keys.integrity_key  # N-SA-16, A-2
+    sec_assoc, key_mat = elements(sa), key_material(sa)
     return OffloadIpsecAddSa(
         src_addr=source,
         src_mask=source_mask,
@@ -145,8 +163,8 @@ def add_sa_buffer(sa: SecurityAssociation) -> OffloadIpsecAddSa:
         src_tunnel_addr=tunnel_source,
         dest_tunnel_addr=tunnel_destination,
         flags=OffloadSaFlags.OFFLOAD_INBOUND_SA if sa.inbound else OffloadSaFlags.OFFLOAD_OUTBOUND_SA,
-        num_sas=1,
-        sec_assoc=(security_association(sa),),
+        num_sas=len(sec_assoc),
+        sec_assoc=sec_assoc,
         key_len=len(key_mat),
         key_mat=key_mat,
     )
@@ -156,7 +174,7 @@ def add_udpesp_sa_buffer(sa: SecurityAssociation, entry_handle: int) -> OffloadI
     """OFFLOAD_IPSEC_ADD_UDPESP_SA for a UDP-encapsulated association."""
     source, source_mask, destination, destination_mask = end_to_end(sa)
     tunnel_source, tunnel_destination = tunnel_ends(sa)
-    key_mat = sa.keys.encryption_key + sa.keys.integrity_key  # N-SA-16, A-2
+    sec_assoc, key_mat = elements(sa), key_material(sa)
     return OffloadIpsecAddUdpespSa(
         src_addr=source,
         src_mask=source_mask,
@@ -166,8 +184,8 @@ def add_udpesp_sa_buffer(sa: SecurityAssociation, entry_handle: int) -> OffloadI
         src_tunnel_addr=tunnel_source,
         dst_tunnel_addr=tunnel_destination,
         flags=OffloadSaFlags.OFFLOAD_INBOUND_SA if sa.inbound else OffloadSaFlags.OFFLOAD_OUTBOUND_SA,
-        num_sas=1,
-        sec_assoc=(security_association(sa),),
+        num_sas=len(sec_assoc),
+        sec_assoc=sec_assoc,
         encap_type_entry=OffloadIpsecUdpespEncaptypeEntry(ENCAP_TYPES[sa.udp_type], sa.dst_port),
         encap_type_entry_offld_handle=entry_handle,
         key_len=len(key_mat),
@@ -189,12 +207,20 @@ def version_2_cipher(sa: SecurityAssociation) -> int:
 
 
 def version_2_subtype(sa: SecurityAssociation) -> int:
-    """The UdpEspEncapsulation flag of a lone association (N-V2-2)."""
+    """The UdpEspEncapsulation flag of an association (N-V2-2)."""
     if sa.udp_type is UdpType.NATIVE:
         return U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE
     if sa.mode is Mode.TUNNEL:
-        return U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL
-    return U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT
+        return (
+            U.IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL
+            if sa.of_two
+            else U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL
+        )
+    return (
+        U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL
+        if sa.of_two
+        else U.IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT
+    )
 
 
 def default_header(structure: type[Structure], last_member: str, abi: Abi) -> NdisObjectHeader:
@@ -202,25 +228,42 @@ def default_header(structure: type[Structure], last_member: str, abi: Abi) -> Nd
     return NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_DEFAULT, 1, size_through(structure, last_member, abi))
 
 
-def add_v2_buffer(sa: SecurityAssociation, abi: Abi) -> bytes:
-    """IPSEC_OFFLOAD_V2_ADD_SA, a list of one; the cipher's key with its salt first, then the hash's (N-V2-10, A-31)."""
-    keys = sa.keys
+def elements_v2(sa: SecurityAssociation) -> tuple[tuple[IpsecOffloadV2SecurityAssociation, ...], bytes]:
+    """The elements of a version 2 add, and the keys that they point to: a cipher's with its salt, then a hash's.
+
+    Each element says where its keys are (N-V2-10, A-31); the order is that of version 1 (N-V2-7).
+    """
+    keys, high = sa.keys, sa.sequence_high if sa.esn else 0
+    flags = IpsecOffloadV2SaFlags.IPSEC_OFFLOAD_V2_ESN_SA if sa.esn else IpsecOffloadV2SaFlags(0)
     cipher_key = keys.encryption_key + keys.salt
     key_data = cipher_key + keys.integrity_key
+    hashed = IpsecOffloadV2AlgorithmInfo(VERSION_2_HASHES[keys.integrity], len(keys.integrity_key), len(cipher_key))
+    if sa.protocol == PROTOCOL_AH:
+        element = IpsecOffloadV2SecurityAssociation(
+            flags, IpsecOffloadV2Operation.IPsecOffloadV2Ah, sa.spi, hashed, sequence_number_high_order=high
+        )
+        return (element,), key_data
+    encrypted = IpsecOffloadV2AlgorithmInfo(version_2_cipher(sa), len(cipher_key), 0, keys.encryption.icv_length)
+    esp = IpsecOffloadV2SecurityAssociation(
+        flags, IpsecOffloadV2Operation.IPsecOffloadV2Esp, sa.spi, hashed, encrypted, high
+    )
+    if sa.ah is None:
+        return (esp,), key_data
+    ah_key = sa.ah.keys.integrity_key
+    signed = IpsecOffloadV2AlgorithmInfo(VERSION_2_HASHES[sa.ah.keys.integrity], len(ah_key), len(key_data))
+    ah = IpsecOffloadV2SecurityAssociation(
+        flags, IpsecOffloadV2Operation.IPsecOffloadV2Ah, sa.ah.spi, signed, sequence_number_high_order=high
+    )
+    return (esp, ah), key_data + ah_key
+
+
+def add_v2_buffer(sa: SecurityAssociation, abi: Abi) -> bytes:
+    """IPSEC_OFFLOAD_V2_ADD_SA, a list of one (N-V2-8)."""
     ipv6 = len(sa.src) == 16
     flags = IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_INBOUND if sa.inbound else IpsecOffloadV2AddFlags(0)
     if ipv6:
         flags |= IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6
-    element = IpsecOffloadV2SecurityAssociation(
-        operation=IpsecOffloadV2Operation.IPsecOffloadV2Esp,
-        spi=sa.spi,
-        authentication_algorithm=IpsecOffloadV2AlgorithmInfo(
-            VERSION_2_HASHES[keys.integrity], len(keys.integrity_key), len(cipher_key)
-        ),
-        encryption_algorithm=IpsecOffloadV2AlgorithmInfo(
-            version_2_cipher(sa), len(cipher_key), 0, keys.encryption.icv_length
-        ),
-    )
+    sec_assoc, key_data = elements_v2(sa)
     ends = (
         Endpoints(ipv6_endpoints=Ipv6Endpoints(sa.src, sa.dst))
         if ipv6
@@ -228,11 +271,20 @@ def add_v2_buffer(sa: SecurityAssociation, abi: Abi) -> bytes:
     )
     return IpsecOffloadV2AddSa(
         header=default_header(IpsecOffloadV2AddSa, "key_data", abi),
-        num_ext_hdrs=1,
+        num_ext_hdrs=len(sec_assoc),
         flags=flags,
         endpoints=ends,
         udp_esp_encapsulation=version_2_subtype(sa),
-        sec_assoc=(element,),
+        sec_assoc=sec_assoc,
         key_length=len(key_data),
         key_data=key_data,
     ).pack(abi)
+
+
+def update_v2_buffers(sa: SecurityAssociation, handle: int, high: int, abi: Abi) -> list[bytes]:
+    """IPSEC_OFFLOAD_V2_UPDATE_SA for each layer: the new upper half of its sequence numbers (N-V2-13, A-27)."""
+    header = default_header(IpsecOffloadV2UpdateSa, "sequence_number_high_order", abi)
+    return [
+        IpsecOffloadV2UpdateSa(header, handle, element.operation, element.spi, high).pack(abi)
+        for element in elements_v2(sa)[0]
+    ]

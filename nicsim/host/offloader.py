@@ -17,21 +17,15 @@ from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, Reque
 from nicsim.capabilities import NdisVersion, Readings
 from nicsim.errors import OffloadProtocolError
 from nicsim.host.offload_requests import (
-    VERSION_1_CIPHERS,
-    VERSION_1_HASHES,
-    VERSION_2_HASHES,
     add_sa_buffer,
     add_udpesp_sa_buffer,
     add_v2_buffer,
     default_header,
-    version_1_subtypes,
-    version_2_cipher,
-    version_2_subtype,
+    update_v2_buffers,
 )
 from nicsim.host.software_ipsec import Flow, SecurityAssociation
-from nicsim.ipsec.esp import Mode
+from nicsim.host.suitable import InSoftware, both, why_not_version_1, why_not_version_2
 from nicsim.reasons import Reason
-from nicsim.wire.esp import NAT_TRAVERSAL_PORT
 from offload_oids import NdisStatus, Oid
 from offload_oids.ipsec_sa import (
     OffloadIpsecAddSa,
@@ -116,15 +110,6 @@ class Offloaded:
     parser_entry: HostParserEntry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InSoftware:
-    """An association that stays with the host, and why."""
-
-    reason: Reason
-    detail: str = ""
-    status: NdisStatus | None = None
-
-
 @dataclass(slots=True)
 class Offloader:
     """The offload decisions for one NIC. `enable` comes first; nothing is offloaded without it."""
@@ -204,13 +189,13 @@ class Offloader:
 
     # --- adding ------------------------------------------------------------------------------------------------
 
-    def add(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
-        """Offload an association, or say why it stays in software."""
+    def add(self, sa: SecurityAssociation, *, version: int | None = None) -> Offloaded | InSoftware:
+        """Offload an association, or say why it stays in software; `version` 1 or 2 leaves the other one out."""
         if not self.enabled:
             return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
         if sa.inbound and (sa.spi, sa.dst) in self.inbound:
             return InSoftware(Reason.SPI_NOT_UNIQUE, f"SPI 0x{sa.spi:08x} is taken")
-        outcome = self._add(sa)
+        outcome = self._add(sa, version)
         if isinstance(outcome, InSoftware):
             return outcome
         if sa.inbound:
@@ -219,62 +204,21 @@ class Offloader:
             self.outbound.setdefault(sa.flow, []).append(outcome)
         return outcome
 
-    def _add(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
+    def _add(self, sa: SecurityAssociation, version: int | None) -> Offloaded | InSoftware:
         """By version 1 if it can, else by version 2, else not."""
         if sa.esn and not self.version2.extended_sequence_numbers:
             return InSoftware(Reason.ESN_NOT_CLAIMED, "neither version of the offload has them on this card")
-        why_not_1 = self.why_not_version_1(sa)
-        if why_not_1 is None:
+        why_not_1 = why_not_version_1(self.version1, sa)
+        if why_not_1 is None and version != 2:
             return self._add_version_1(sa)
-        why_not_2 = self.why_not_version_2(sa)
-        if why_not_2 is None:
+        why_not_2 = why_not_version_2(self.version2, sa, self.version2_offloaded)
+        if why_not_2 is None and version != 1:
             return self._add_version_2(sa)
-        if not self.version2.esp:
+        if why_not_1 is None or why_not_2 is None:  # the version that could was not wanted
+            return why_not_1 or why_not_2 or InSoftware(Reason.NO_SUITABLE_VERSION)
+        if version == 1 or not (self.version2.esp or self.version2.ah):
             return why_not_1
-        return why_not_2 if not self.version1.ipv4_esp.receive else both(why_not_1, why_not_2)
-
-    def why_not_version_1(self, sa: SecurityAssociation) -> InSoftware | None:
-        """What keeps an association from version 1, if anything (N-CP6-3, N-CAP-15)."""
-        esp, hashes = self.version1.ipv4_esp, self.version1.ipv4_ah
-        if len(sa.src) != 4:
-            return InSoftware(Reason.IPV6_NOT_CLAIMED, "version 1 is for IPv4 only")
-        if sa.esn:
-            return InSoftware(Reason.ESN_NOT_CLAIMED, "version 1 has no extended sequence numbers")
-        encryption, integrity = sa.keys.encryption, sa.keys.integrity
-        if encryption not in VERSION_1_CIPHERS or not getattr(esp, VERSION_1_CIPHERS[encryption][1]):
-            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 1 of this card has no {encryption.value}")
-        if integrity not in VERSION_1_HASHES or not getattr(hashes, VERSION_1_HASHES[integrity][1]):
-            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 1 of this card has no {integrity.value}")
-        if not (esp.receive if sa.inbound else esp.send):
-            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card does not {direction(sa)}")
-        if not (esp.tunnel if sa.mode is Mode.TUNNEL else esp.transport):
-            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 1 of this card has no {sa.mode.value} mode")
-        if not version_1_subtypes(sa) & self.version1.supported.flags and sa.udp_type is not UdpType.NATIVE:
-            return InSoftware(Reason.SUBTYPE_NOT_CLAIMED, f"version 1 of this card has no UDP-ESP {sa.mode.value}")
-        return None
-
-    def why_not_version_2(self, sa: SecurityAssociation) -> InSoftware | None:
-        """What keeps an association from version 2, if anything (N-V2-1 to N-V2-4, A-34)."""
-        claims, encryption, integrity = self.version2, sa.keys.encryption, sa.keys.integrity
-        if not claims.esp:
-            return InSoftware(Reason.NO_SUITABLE_VERSION, "this card has no version 2")
-        if not claims.encryption_algorithms & version_2_cipher(sa):
-            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 2 of this card has no {encryption.value}")
-        if not encryption.is_aead and not claims.authentication_algorithms & VERSION_2_HASHES[integrity]:
-            return InSoftware(Reason.ALGORITHM_NOT_CLAIMED, f"version 2 of this card has no {integrity.value}")
-        if len(sa.src) != 4 and not claims.ipv6_supported:
-            return InSoftware(Reason.IPV6_NOT_CLAIMED, "version 2 of this card is for IPv4 only")
-        if not (claims.tunnel if sa.mode is Mode.TUNNEL else claims.transport):
-            return InSoftware(Reason.MODE_NOT_CLAIMED, f"version 2 of this card has no {sa.mode.value} mode")
-        if sa.udp_type is UdpType.IKE or (
-            sa.udp_type is UdpType.OTHER and sa.inbound and sa.dst_port != NAT_TRAVERSAL_PORT
-        ):
-            return InSoftware(Reason.PORT_NOT_PARSED_BY_V2, f"its packets come as {sa.udp_type.name}, {sa.dst_port}")
-        if sa.udp_type is UdpType.OTHER and not claims.udp_esp & version_2_subtype(sa):
-            return InSoftware(Reason.SUBTYPE_NOT_CLAIMED, f"version 2 of this card has no UDP-ESP {sa.mode.value}")
-        if self.version2_offloaded >= claims.sa_offload_capacity:
-            return InSoftware(Reason.CAPACITY_REACHED, f"the card holds {claims.sa_offload_capacity}")
-        return None
+        return why_not_2 if version == 2 or not self.version1.ipv4_esp.receive else both(why_not_1, why_not_2)
 
     def _add_version_1(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
         if sa.udp_type is UdpType.NATIVE:
@@ -329,6 +273,18 @@ class Offloader:
             return refused(result)
         self.version2_offloaded += 1
         return Offloaded(oid, IpsecOffloadV2AddSa.unpack(result.buffer, self.binding.abi).offload_handle, sa)
+
+    def update(self, offloaded: Offloaded, high: int) -> OidResult:
+        """Tell the NIC the upper half of the sequence numbers of a version 2 association, a request a layer (N-V2-13).
+
+        The answer is that of the last request, or of the first that failed.
+        """
+        result = OidResult(NdisStatus.SUCCESS)
+        for buffer in update_v2_buffers(offloaded.association, offloaded.handle, high, self.binding.abi):
+            result = self._request(RequestKind.SET, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, buffer)
+            if result.status != NdisStatus.SUCCESS:
+                break
+        return result
 
     # --- deleting ----------------------------------------------------------------------------------------------
 
@@ -432,17 +388,7 @@ class Offloader:
         return NdisIpsecOffloadV1NetBufferListInfo(transmit=arm).pack(self.binding.abi)
 
 
-def direction(sa: SecurityAssociation) -> str:
-    """The verb for what an association does."""
-    return "receive" if sa.inbound else "send"
-
-
 def refused(result: OidResult) -> InSoftware:
     """A failed add; a driver that gives no reason leaves us with its status."""
     reason = result.reason or Reason.NO_SUITABLE_VERSION
     return InSoftware(reason, result.detail or f"the driver answered {result.status.name}", result.status)
-
-
-def both(first: InSoftware, second: InSoftware) -> InSoftware:
-    """The reasons of both versions in one."""
-    return InSoftware(second.reason, f"{first.detail}; {second.detail}")

@@ -11,7 +11,7 @@ from nicsim.boundary import UdpType
 from nicsim.host.replay_window import ReplayWindow
 from nicsim.ipsec.esp import Mode
 from nicsim.ipsec.transforms import SaKeys, Transform
-from nicsim.wire.esp import spi_and_sequence
+from nicsim.wire.esp import PROTOCOL_ESP, spi_and_sequence
 
 DEFAULT_REPLAY_WINDOW = 64
 
@@ -20,11 +20,20 @@ Flow = tuple[bytes, bytes, int, int, Mode, UdpType, str, str]
 encapsulation, and the inner prefixes of this side and of the other."""
 
 
+@dataclass(frozen=True, slots=True)
+class CoveringAh:
+    """AH around the ESP of the same association (N-SA-9); its keys have null encryption."""
+
+    spi: int
+    keys: SaKeys
+
+
 @dataclass(slots=True)
 class SecurityAssociation:
-    """One ESP association as the host holds it: addresses and ports as they are at this host's own interface.
+    """One association as the host holds it: addresses and ports as they are at this host's own interface.
 
-    `src` and `dst` are 4 or 16 bytes; the ports are those of the UDP header around ESP, 0 for native ESP.
+    `src` and `dst` are 4 or 16 bytes; the ports are those of the UDP header around ESP, 0 for native ESP. The host's
+    own software does ESP alone; what has AH in it is for a NIC.
     """
 
     spi: int
@@ -40,6 +49,14 @@ class SecurityAssociation:
     inner_src: str = ""
     """The inner addresses, as one prefix, that the tunnel carries; empty for any."""
     inner_dst: str = ""
+    protocol: int = PROTOCOL_ESP
+    """50 ESP, or 51 AH alone, whose keys have null encryption."""
+    ah: CoveringAh | None = None
+    """AH that covers the ESP, where there is such."""
+    of_two: bool = False
+    """Whether its packets have another portion beside this one: version 2 has UDP-ESP subtypes for that (N-ENC-2)."""
+    sequence_high: int = 0
+    """With `esn` the half of the sequence number that is not on the wire, as it is told to the NIC (N-V2-9)."""
     partner: SecurityAssociation | None = field(default=None, compare=False)
     """The association of the other direction that was negotiated with this one; None where nobody knows."""
     window: ReplayWindow = field(default_factory=lambda: ReplayWindow(DEFAULT_REPLAY_WINDOW))

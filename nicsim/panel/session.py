@@ -19,8 +19,9 @@ from nicsim.driver.device import ReferenceDriver
 from nicsim.driver.handles import DevicePower
 from nicsim.driver.power import POWER_LENGTH
 from nicsim.errors import InputError, NicsimError
-from nicsim.host.offloader import InSoftware, LinkMedium, Offloaded, Offloader
+from nicsim.host.offloader import LinkMedium, Offloaded, Offloader
 from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.host.suitable import InSoftware
 from nicsim.host.transport import ReceiveWords
 from nicsim.nic import Nic
 from nicsim.panel import words

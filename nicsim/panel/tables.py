@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 
 from nicsim.boundary import EspAuthenticator, EspCipher, ParserRow, Portion, SaRow, Table, UdpType
 from nicsim.driver.handles import DriverState, OffloadedSa
-from nicsim.host.offloader import HostParserEntry, InSoftware, Offloaded
+from nicsim.host.offloader import HostParserEntry, Offloaded
 from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.host.suitable import InSoftware
 from nicsim.panel.answers import Change, Counters, Diff, ParserLine, SaLine, Stats
 from nicsim.panel.decode import REDACTED
 from nicsim.wire.headers import format_address

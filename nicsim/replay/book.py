@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from nicsim.boundary import UdpType
 from nicsim.errors import EspError
-from nicsim.host.offloader import InSoftware, Offloaded, Offloader
+from nicsim.host.offloader import Offloaded, Offloader
 from nicsim.host.replay_window import ReplayWindow
 from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.host.suitable import InSoftware
 from nicsim.ipsec.esp import NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, Mode
 from nicsim.ipsec.transforms import Transform
 from nicsim.replay.results import Direction, SaSummary
@@ -164,6 +165,7 @@ class SaBook:
             src_port=0 if native else src_port,
             dst_port=0 if native else dst_port,
             esn=file.esn,
+            sequence_high=file.sequence_high,
             inner_src=single(file.inner_src),
             inner_dst=single(file.inner_dst),
             window=ReplayWindow(self._window),
