@@ -13,7 +13,7 @@ pushed upward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, IntFlag
 from typing import Annotated, Protocol
 
@@ -72,10 +72,16 @@ class OidCompletion:
 
 @dataclass(frozen=True, slots=True)
 class StatusIndication:
-    """A status that a miniport sends up, with its buffer (for example NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG)."""
+    """A status that a miniport sends up, with its buffer (for example NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG).
+
+    A 6.x miniport indicates a packed NDIS_STATUS_INDICATION with the buffer behind it, whose pointer counts from
+    `base`; NDIS reads that, and status and buffer must say the same. In 5.1 there is no such structure.
+    """
 
     status: NdisStatus
     buffer: bytes
+    packed: bytes = field(default=b"", compare=False)
+    base: int = field(default=0x1000, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

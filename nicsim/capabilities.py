@@ -92,6 +92,8 @@ class Readings:
     """A-4: where only the tunnel portion of a packet is offloaded, that one is processed; False: neither."""
     other_ports_need_ike_flags: bool = True
     """A-5: entries beyond (OTHER, 4500) are taken where the IKE flags are reported; False: never."""
+    handles_published_when_accepted: bool = True
+    """A-6: the handles of an add are in the host's buffer while it is pending; False: once it completes."""
     second_enabling_set_fails: bool = True
     """A-13: a second enabling set fails until a disabling one came; False: the newest set counts."""
     mask_zero_is_any: bool = True

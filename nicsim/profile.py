@@ -85,6 +85,7 @@ class ReadingChoices(_Model):
     confidentiality_key_first: bool = True
     outer_layer_alone_is_processed: bool = True
     other_ports_need_ike_flags: bool = True
+    handles_published_when_accepted: bool = True
     second_enabling_set_fails: bool = True
     mask_zero_is_any: bool = True
     delete_request_keeps_the_oid: bool = True

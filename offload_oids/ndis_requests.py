@@ -7,8 +7,23 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated
 
-from offload_oids.layout import HANDLE, PVOID, UCHAR, ULONG, USHORT, ByteArray, CName, Count, Known, Structure, Union
-from offload_oids.ndis_offload import NO_HEADER, NdisObjectHeader
+from offload_oids.layout import (
+    HANDLE,
+    PVOID,
+    UCHAR,
+    ULONG,
+    USHORT,
+    Abi,
+    ByteArray,
+    CName,
+    Count,
+    Known,
+    Structure,
+    StructureError,
+    Union,
+    size_of,
+)
+from offload_oids.ndis_offload import NO_HEADER, NdisObjectHeader, NdisObjectType
 from offload_oids.status import NdisStatus
 
 
@@ -134,3 +149,42 @@ class NdisMiniportAdapterOffloadAttributes(Structure):
     hardware_offload_capabilities: PVOID = 0
     default_tcp_connection_offload_configuration: PVOID = 0
     tcp_connection_offload_hardware_capabilities: PVOID = 0
+
+
+# --- an indication with its buffer ------------------------------------------------------------------------------
+
+
+def build_status_indication(status: int, buffer: bytes, abi: Abi, base: int) -> bytes:
+    """NDIS_STATUS_INDICATION with its status buffer right behind it; `base` is the address of the first byte.
+
+    To every protocol driver (DestinationHandle NULL), about no port and no request.
+    """
+    size = size_of(NdisStatusIndication, abi)
+    header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_STATUS_INDICATION, 1, size)
+    structure = NdisStatusIndication(
+        header=header,
+        status_code=status,
+        status_buffer=base + size if buffer else 0,
+        status_buffer_size=len(buffer),
+    )
+    return structure.pack(abi) + buffer
+
+
+def read_status_indication(raw: bytes, abi: Abi, base: int) -> tuple[int, bytes]:
+    """The status and the status buffer of an NDIS_STATUS_INDICATION that begins at `base`.
+
+    Raises StructureError for a wrong header, and for a buffer that does not lie within `raw`, behind the structure.
+    """
+    structure, size = NdisStatusIndication.unpack(raw, abi), size_of(NdisStatusIndication, abi)
+    header = structure.header
+    expected = NdisObjectType.NDIS_OBJECT_TYPE_STATUS_INDICATION, 1
+    if (header.type, header.revision) != expected or header.size < size:
+        raise StructureError(f"the header must say type 0x98, revision 1, size {size} or more, not {header}")
+    if not structure.status_buffer_size:
+        return structure.status_code, b""
+    at = structure.status_buffer - base
+    if not size <= at <= at + structure.status_buffer_size <= len(raw):
+        raise StructureError(
+            f"StatusBuffer must lie between {size} and {len(raw)}, not {at} to {at + structure.status_buffer_size}"
+        )
+    return structure.status_code, raw[at : at + structure.status_buffer_size]

@@ -16,11 +16,11 @@ from typing import TypeVar
 from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, Portion, SaRow, Table, UdpType
 from nicsim.capabilities import Version2Claims
 from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
-from nicsim.driver.operations import Operation, Steps, clear, program
+from nicsim.driver.operations import Accepted, Operation, Steps, clear, program
 from nicsim.driver.placement import exact_mask, place, require_room, row_refused, writes_of
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
-from offload_oids import NdisStatus
+from offload_oids import Abi, NdisStatus
 from offload_oids.ipsec_sa_v2 import (
     IpsecOffloadV2AddFlags,
     IpsecOffloadV2AddSa,
@@ -91,18 +91,32 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     # UNPACK
     adds, used = linked(request, IpsecOffloadV2AddSa)
 
-    # CHECK and ACT, one association after another: each is taken on whole or not at all
+    # CHECK: each of the list by itself; those that are refused get handle 0
     buffer = bytearray(request.buffer)
     refusal: RequestRefused | None = None
-    succeeded = False
+    accepted: list[tuple[int, IpsecOffloadV2AddSa, OffloadedSa]] = []
     for offset, add in adds:
         try:
-            handle = yield from take_on(state, add, request)
+            association = checked_association(state, add, request)
+        except RequestRefused as error:
+            refusal = refusal or error
+            put(buffer, offset, replace(add, offload_handle=0), request.abi)
+        else:
+            accepted.append((offset, add, association))
+            put(buffer, offset, replace(add, offload_handle=association.handle), request.abi)
+    if not accepted and refusal:
+        raise refusal
+
+    # ACT: each is taken on whole or not at all
+    yield Accepted(bytes(buffer))
+    succeeded = False
+    for offset, add, association in accepted:
+        try:
+            yield from take_on(state, association)
             succeeded = True
         except RequestRefused as error:
-            handle, refusal = 0, refusal or error
-        answer = replace(add, offload_handle=handle).pack(request.abi)
-        buffer[offset : offset + len(answer)] = answer
+            refusal = refusal or error
+            put(buffer, offset, replace(add, offload_handle=0), request.abi)
 
     # ANSWER
     if not succeeded and refusal:
@@ -111,18 +125,24 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     return OidResult(NdisStatus.SUCCESS, bytes(buffer), bytes_read=used, reason=reason)
 
 
-def take_on(
-    state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest
-) -> Generator[Operation, bool | None, int]:
-    """One association of the list: its new handle."""
+def checked_association(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> OffloadedSa:
+    """One association with a handle and slots of its own, or the first thing that is wrong with it."""
     table, rows = checked_rows(state, add, request)
     require_room(state, table, len(rows), parser=False)
-    placed = place(state, table, rows)
-    if not (yield from program(state, writes_of(table, placed))):
-        raise row_refused(table, placed)
-    handle = state.new_handle()
-    state.associations[handle] = OffloadedSa(handle, 2, table, placed)
-    return handle
+    return OffloadedSa(state.new_handle(), 2, table, place(state, table, rows))
+
+
+def take_on(state: DriverState, association: OffloadedSa) -> Generator[Operation, bool | None, None]:
+    """Write the rows of an association that was found right, all or none."""
+    if not (yield from program(state, writes_of(association.table, association.rows))):
+        raise row_refused(association.table, association.rows)
+    state.associations[association.handle] = association
+
+
+def put(buffer: bytearray, offset: int, add: IpsecOffloadV2AddSa, abi: Abi) -> None:
+    """Write one element of a list back to its place."""
+    raw = add.pack(abi)
+    buffer[offset : offset + len(raw)] = raw
 
 
 def delete_sa(state: DriverState, request: OidRequest) -> Steps:

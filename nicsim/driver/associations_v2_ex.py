@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nicsim.boundary import OidRequest, OidResult
-from nicsim.driver.associations_v2 import take_on
+from nicsim.driver.associations_v2 import checked_association, take_on
 from nicsim.driver.handles import DriverState
-from nicsim.driver.operations import Steps
+from nicsim.driver.operations import Accepted, Steps
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -30,13 +30,18 @@ def add_sa_ex(state: DriverState, request: OidRequest) -> Steps:
     require_layout(ex, request.abi)
     add = as_list_element(ex, ex.key_bytes(request.buffer))
 
-    # CHECK and ACT: there is no list, so a refusal of this one is the answer
-    handle = yield from take_on(state, add, request)
+    # CHECK: there is no list, so a refusal of this one is the answer
+    association = checked_association(state, add, request)
+
+    # ACT
+    answer = replace(ex, offload_handle=association.handle).pack(request.abi)
+    buffer = answer + request.buffer[len(answer) :]
+    yield Accepted(buffer)
+    yield from take_on(state, association)
 
     # ANSWER
-    answer = replace(ex, offload_handle=handle).pack(request.abi)
     used = max(len(answer), ex.key_offset + ex.key_length)
-    return OidResult(NdisStatus.SUCCESS, answer + request.buffer[len(answer) :], bytes_read=used)
+    return OidResult(NdisStatus.SUCCESS, buffer, bytes_read=used)
 
 
 def require_layout(ex: IpsecOffloadV2AddSaEx, abi: Abi) -> None:

@@ -192,7 +192,8 @@ class Control:
             operation: Operation = work.steps.send(outcome)
             while True:
                 if isinstance(operation, Accepted):
-                    work.accepted = operation.buffer
+                    if self._state.capabilities.readings.handles_published_when_accepted:
+                        work.accepted = operation.buffer
                     operation = work.steps.send(True)
                     continue
                 status = self._operate(operation)

@@ -34,6 +34,7 @@ from offload_oids.ndis_offload import (
     NdisOffloadSet,
     ipsec_v1_of_task,
 )
+from offload_oids.ndis_requests import build_status_indication
 from offload_oids.task_offload import (
     NDIS_TASK_OFFLOAD_VERSION,
     NdisEncapsulation,
@@ -62,6 +63,9 @@ LINK_BITS: dict[int, int] = {
     NdisEncapsulation.LLC_SNAP_ROUTED_Encapsulation: SNAP,
     NdisEncapsulation.UNSPECIFIED_Encapsulation: RAW_IP,
 }
+
+INDICATION_BASE = 0x2000
+"""Where the driver keeps what it indicates; pointers count from there."""
 
 NOTHING_ENABLED = Version1Claims(
     des=False, triple_des=False, null_esp=False, md5=False, sha_1=False,
@@ -329,7 +333,15 @@ def configure(state: DriverState, wanted: Configuration) -> Generator[Operation,
     state.control = control_for(state)
     yield state.control
     ipv4, ipv6 = wanted.encapsulations or (state.capabilities.encapsulations,) * 2
-    yield StatusIndication(NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG, offload_report(state, ipv4, ipv6))
+    yield current_config(offload_report(state, ipv4, ipv6), state.abi)
+
+
+def current_config(report: bytes, abi: Abi) -> StatusIndication:
+    """NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG, which carries NDIS_OFFLOAD (N-CP6-1)."""
+    status = NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG
+    return StatusIndication(
+        status, report, build_status_indication(status, report, abi, INDICATION_BASE), INDICATION_BASE
+    )
 
 
 def needs_own_parser_row(state: DriverState, wanted: Configuration) -> bool:

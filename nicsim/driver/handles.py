@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from nicsim.boundary import CardControl, ParserRow, Row, Table, UdpType
+from nicsim.boundary import CardControl, ParserRow, SaRow, Table, UdpType
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from offload_oids import Abi
 from offload_oids.offload_parameters import (
@@ -70,7 +70,7 @@ class OffloadedSa:
     handle: int
     version: int
     table: Table
-    rows: tuple[tuple[int, Row], ...]
+    rows: tuple[tuple[int, SaRow], ...]
     """Slot and shadow copy of each row; one a layer."""
 
 

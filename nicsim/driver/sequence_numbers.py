@@ -65,7 +65,7 @@ def update_sa(state: DriverState, request: OidRequest) -> Steps:
 def extended_row(association: OffloadedSa, update: IpsecOffloadV2UpdateSa) -> tuple[int, SaRow]:
     """The slot and row of the layer that Operation and Spi select; its sequence numbers must be extended."""
     for slot, row in association.rows:
-        if isinstance(row, SaRow) and (row.protocol, row.spi) == (PROTOCOL_OF.get(update.operation), update.spi):
+        if (row.protocol, row.spi) == (PROTOCOL_OF.get(update.operation), update.spi):
             if not row.extended:
                 raise RequestRefused(
                     NdisStatus.INVALID_PARAMETER,

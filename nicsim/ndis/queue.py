@@ -26,7 +26,8 @@ from nicsim.boundary import (
     SendResult,
     StatusIndication,
 )
-from offload_oids import Abi, NdisStatus, Oid
+from nicsim.errors import OffloadProtocolError
+from offload_oids import Abi, NdisStatus, Oid, StructureError
 from offload_oids.layout import size_through
 from offload_oids.ndis_offload import (
     FamilyEncapsulation,
@@ -35,6 +36,7 @@ from offload_oids.ndis_offload import (
     NdisOffloadEncapsulation,
     NdisOffloadSet,
 )
+from offload_oids.ndis_requests import read_status_indication
 
 DIRECT_OIDS = frozenset(
     {
@@ -138,6 +140,7 @@ class Ndis:
                 self._reset_done(event.result)
                 continue
             if isinstance(event, StatusIndication):
+                event = read_indication(event, self.abi)
                 self._events.append(event)
                 if event.status == NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG:
                     self._answers[Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG] = event.buffer
@@ -170,6 +173,24 @@ class Ndis:
             again = [self._kept[oid] for oid in SENT_AGAIN if oid in self._kept]
             self._held.extendleft(replace(request, request_id=next(self._own_ids)) for request in reversed(again))
         self._release()
+
+
+def read_indication(indication: StatusIndication, abi: Abi) -> StatusIndication:
+    """An indication as its bytes say it. Raises OffloadProtocolError where a driver packed it wrong."""
+    if not indication.packed:  # 5.1
+        return indication
+    try:
+        said = read_status_indication(indication.packed, abi, indication.base)
+    except StructureError as error:
+        raise OffloadProtocolError(
+            f"the driver indicated an NDIS_STATUS_INDICATION that cannot be read: {error}"
+        ) from None
+    if said != (indication.status, indication.buffer):
+        raise OffloadProtocolError(
+            f"the driver's NDIS_STATUS_INDICATION says status 0x{said[0]:08x} with {len(said[1])} bytes, "
+            f"its call 0x{indication.status:08x} with {len(indication.buffer)}"
+        )
+    return indication
 
 
 def nothing_enabled(abi: Abi) -> bytes:

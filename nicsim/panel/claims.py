@@ -20,6 +20,7 @@ READING_RULES = {
     "confidentiality_key_first":      "A-2",
     "outer_layer_alone_is_processed": "A-4",
     "other_ports_need_ike_flags":     "A-5",
+    "handles_published_when_accepted": "A-6",
     "second_enabling_set_fails":      "A-13",
     "mask_zero_is_any":               "A-15",
     "delete_request_keeps_the_oid":  "A-21",

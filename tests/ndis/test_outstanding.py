@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, StatusIndication
+from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, StatusIndication, Table
 from nicsim.card.device import SimulatedCard
 from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
@@ -15,7 +15,20 @@ from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa, OffloadIpsecDeleteUdpespSa
-from tests.driver.builders import OUTBOUND, SPI, capabilities, chained, esp_element, native_frame, sa, udpesp, v2
+from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa, IpsecOffloadV2AddSaEx
+from tests.driver.builders import (
+    OUTBOUND,
+    SPI,
+    FlakyCard,
+    capabilities,
+    chained,
+    esp_element,
+    native_frame,
+    sa,
+    udpesp,
+    v2,
+)
+from tests.driver.test_associations_v2_ex import ex
 
 SUCCESS, PENDING, ABORTED = NdisStatus.SUCCESS, NdisStatus.PENDING, NdisStatus.REQUEST_ABORTED
 ADD, ADD_UDPESP = Oid.OID_TCP_TASK_IPSEC_ADD_SA, Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA
@@ -150,3 +163,52 @@ def test_a_reset_on_a_slow_card_ends_requests_restores_the_rest_and_says_so() ->
     assert host.opens(native_frame())
     assert sorted(loaded.row.spi for loaded in host.silicon.rows.inbound.values()) == [10, SPI]
     host.monitor.finish()
+
+
+@ABIS
+@pytest.mark.rule("A-6", "N-V2-11")
+def test_a_version_2_list_has_the_handles_of_those_accepted_while_pending_and_of_those_taken_on_at_the_end(
+    abi: Abi,
+) -> None:
+    host = Host(abi, ticks=1)
+    host.slow.card = FlakyCard(host.silicon)
+    host.slow.card.fail_writes = {1}
+    adds = [v2(spi, abi=abi) for spi in (5, 0, 6, 7)]  # SPI zero is refused, and the row of SPI 6 fails
+    buffer = chained(adds, abi)
+    pending = host.set(ADD_V2, buffer)
+    assert (pending.status, pending.bytes_read) == (PENDING, 0)
+    first, refused, second, third = handles_of(pending.buffer, abi)
+    assert refused == 0
+    assert len({first, second, third}) == 3
+    assert all((first, second, third))
+    (done,) = [event for _ in range(4) for event in host.pass_time()]
+    assert isinstance(done, OidCompletion)
+    assert (done.result.status, done.result.bytes_read) == (SUCCESS, len(buffer))
+    assert handles_of(done.result.buffer, abi) == [first, 0, 0, third]
+    assert sorted(loaded.row.spi for loaded in host.silicon.rows.inbound.values()) == [5, 7]
+    assert sorted(host.driver.state.associations) == sorted([first, third])
+    assert host.driver.state.slots[Table.INBOUND].free() == 2
+
+
+@ABIS
+@pytest.mark.rule("A-6", "N-V2-11")
+def test_the_handle_of_an_ex_add_is_published_too(abi: Abi) -> None:
+    host = Host(abi, ticks=1)
+    pending = host.set(Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, ex(v2(abi=abi), abi, 3))
+    handle = IpsecOffloadV2AddSaEx.unpack(pending.buffer, abi).offload_handle
+    assert (pending.status, handle != 0) == (PENDING, True)
+    (done,) = [event for _ in range(2) for event in host.pass_time()]
+    assert isinstance(done, OidCompletion)
+    assert done.result.buffer == pending.buffer
+    assert list(host.driver.state.associations) == [handle]
+
+
+def handles_of(buffer: bytes, abi: Abi) -> list[int]:
+    """The handles of a version 2 list, in order."""
+    at, handles = 0, []
+    while True:
+        element = IpsecOffloadV2AddSa.unpack(buffer[at:], abi)
+        handles.append(element.offload_handle)
+        if not element.next:
+            return handles
+        at = element.next - 0x1000
