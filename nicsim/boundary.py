@@ -196,6 +196,8 @@ class Table(Enum):
     INBOUND = "inbound"
     OUTBOUND = "outbound"
     PARSER = "parser"
+    ADDRESS = "address"
+    """Receive addresses that inbound rows share, in cards that have such a table."""
 
 
 class RowStatus(Enum):
@@ -302,6 +304,9 @@ class SaRow(Structure):
     cipher_key: Annotated[bytes, ByteArray(32)]
     salt: Annotated[bytes, ByteArray(4)]
     authenticator_key: Annotated[bytes, ByteArray(32)]
+    address_slot: ULONG = 0
+    """The slot plus one of the address row that an inbound row shares: it counts, and the row's own destination does
+    not. 0 for none."""
 
     def __repr__(self) -> str:
         return f"SaRow(spi=0x{self.spi:08x}, protocol={self.protocol}, keys redacted)"
@@ -314,6 +319,16 @@ class ParserRow(Structure):
     port: PORT
     udp_type: UCHAR
     parser_set: UCHAR
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRow(Structure):
+    """NICSIM_ADDRESS_ROW: one address that packets are received for, compared whole."""
+
+    family: UCHAR
+    """4 or 6."""
+    address: Annotated[bytes, ByteArray(16)]
+    """An IPv4 address in the first four bytes, zeros behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +369,7 @@ class Descriptor(Structure):
     """The row of the transport portion, where both portions were checked; its payload is the one meant above."""
 
 
-Row = SaRow | ParserRow
+Row = SaRow | ParserRow | AddressRow
 
 
 class Card(Protocol):

@@ -120,6 +120,8 @@ class Capabilities:
     inbound_rows: int = 1024
     outbound_rows: int = 1024
     parser_rows: int = 16
+    address_rows: int = 0
+    """Rows of the table of receive addresses that inbound rows share; 0: each row holds its own address."""
     make_room: MakeRoom = MakeRoom.OFF
     readings: Readings = field(default_factory=Readings)
     other_tasks: OtherTasks = field(default_factory=OtherTasks)

@@ -63,6 +63,7 @@ class Nic:
             inbound_rows=capabilities.inbound_rows,
             outbound_rows=capabilities.outbound_rows,
             parser_rows=capabilities.parser_rows,
+            address_rows=capabilities.address_rows,
             iv_source=impaired_ivs(iv_source, impairments),
             link_type=link_type,
         )

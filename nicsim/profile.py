@@ -44,6 +44,8 @@ class Tables(_Model):
     inbound: Rows = 1024
     outbound: Rows = 1024
     parser: Rows = 16
+    address: Rows = 0
+    """Receive addresses that the inbound rows share; 0 where each row holds its own."""
     make_room: Literal["off", "least-recently-used"] = "off"
 
 
@@ -184,6 +186,7 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         inbound_rows=profile.tables.inbound,
         outbound_rows=profile.tables.outbound,
         parser_rows=profile.tables.parser,
+        address_rows=profile.tables.address,
         make_room=MakeRoom(profile.tables.make_room),
         readings=Readings(**profile.readings.model_dump()),
     )

@@ -135,12 +135,16 @@ class Reason(Enum):
         "The parser entry handle names no entry of this driver.")
     PORT_HAS_OTHER_TYPE = (65, "port-has-other-type", "A-33",
         "A parser entry of another type already names this port, and a port can be parsed in one way only.")
+    ADDRESS_NOT_WHOLE = (77, "address-not-whole", "N-SA-3",
+        "The card compares whole destination addresses, so it cannot take an association for any other.")
     PORT_NOT_CLAIMED = (66, "port-not-claimed", "A-5",
         "Only type OTHER on port 4500 is claimed.")
     ALREADY_ENABLED = (67, "already-enabled", "A-13",
         "Task offload is enabled already; a disabling set must come first.")
     ROW_CLEAR_FAILED = (68, "row-clear-failed", "N-DEL-4",
         "The card could not clear a row; it is marked for deletion and tried again.")
+    ADDRESS_TABLE_FULL = (69, "address-table-full", "A-1",
+        "Associations of this card share a table of receive addresses, and it is full of other ones.")
     # --- the host: why an association stays in software -------------------------------------------------------------
     NO_SUITABLE_VERSION = (70, "no-suitable-version", "N-V2-3",
         "Neither version 1 nor version 2 of the offload, as this card claims them, can express the association.")

@@ -108,7 +108,7 @@ def test_every_preset_makes_a_nic_of_the_sizes_it_says(profile: str) -> None:
     assert isinstance(card, SimulatedCard)
     assert isinstance(driver, ReferenceDriver)
     assert binding.abi is Abi.X64
-    sizes = (capabilities.inbound_rows, capabilities.outbound_rows, capabilities.parser_rows)
+    sizes = (capabilities.inbound_rows, capabilities.outbound_rows, capabilities.parser_rows, capabilities.address_rows)
     assert tuple(nic.card.rows.capacity.values()) == sizes
 
 

@@ -23,10 +23,11 @@ class SimulatedCard:
         inbound_rows: int,
         outbound_rows: int,
         parser_rows: int,
+        address_rows: int = 0,
         iv_source: send.IvSource,
         link_type: int = LinkType.ETHERNET,
     ) -> None:
-        self.rows = Rows(inbound_rows, outbound_rows, parser_rows)
+        self.rows = Rows(inbound_rows, outbound_rows, parser_rows, address_rows)
         self.link_type = link_type
         self._iv_source = iv_source
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from nicsim.boundary import (
+    AddressRow,
     CardControl,
     EspAuthenticator,
     EspCipher,
@@ -43,6 +44,14 @@ AUTHENTICATORS = {
 }
 
 
+ROW_OF: dict[Table, type[Row]] = {
+    Table.INBOUND: SaRow,
+    Table.OUTBOUND: SaRow,
+    Table.PARSER: ParserRow,
+    Table.ADDRESS: AddressRow,
+}
+
+
 def transform_of(row: SaRow) -> Transform:
     """The cipher and authenticator that a row describes, with their contexts made ready."""
     cipher = EspCipher(row.cipher)
@@ -56,6 +65,14 @@ def transform_of(row: SaRow) -> Transform:
             salt=row.salt if encryption.is_aead else b"",
         )
     )
+
+
+@dataclass(slots=True)
+class SharedAddress:
+    """A slot of the address table as inbound rows see it: what it holds now, as an integer; None: nothing."""
+
+    family: int = 0
+    address: int | None = None
 
 
 @dataclass(slots=True)
@@ -74,20 +91,26 @@ class LoadedSa:
     source_mask: int
     destination: int
     destination_mask: int
+    shared: SharedAddress | None
+    """Holds the destination in place of the two above, in cards whose rows share their addresses."""
 
     def matches(self, packet: Packet) -> bool:
         """Whether the packet passes the row's filter: a zero mask or port lets everything pass (N-SA-2, N-SA-3)."""
-        row = self.row
+        row, destination = self.row, int.from_bytes(packet.dst, "big")
+        if self.shared is not None:
+            if destination != self.shared.address or self.shared.family != row.family:
+                return False
+        elif destination & self.destination_mask != self.destination:
+            return False
         return (
             packet.version == row.family
-            and int.from_bytes(packet.dst, "big") & self.destination_mask == self.destination
             and int.from_bytes(packet.src, "big") & self.source_mask == self.source
             and row.source_port in (0, packet.src_port)
             and row.destination_port in (0, packet.dst_port)
         )
 
 
-def _load(slot: int, row: SaRow) -> LoadedSa:
+def _load(slot: int, row: SaRow, shared: SharedAddress | None = None) -> LoadedSa:
     transform = transform_of(row)
     length = 4 if row.family == 4 else 16
     source_mask = int.from_bytes(row.source_mask[:length], "big")
@@ -104,39 +127,54 @@ def _load(slot: int, row: SaRow) -> LoadedSa:
         source_mask=source_mask,
         destination=int.from_bytes(row.destination_address[:length], "big") & destination_mask,
         destination_mask=destination_mask,
+        shared=shared,
     )
 
 
 class Rows:
     """All tables of one card, and its control register."""
 
-    def __init__(self, inbound: int, outbound: int, parser: int) -> None:
-        self.capacity = {Table.INBOUND: inbound, Table.OUTBOUND: outbound, Table.PARSER: parser}
+    def __init__(self, inbound: int, outbound: int, parser: int, address: int = 0) -> None:
+        self.capacity = {
+            Table.INBOUND: inbound, Table.OUTBOUND: outbound, Table.PARSER: parser, Table.ADDRESS: address
+        }  # fmt: skip
         self.inbound: dict[int, LoadedSa] = {}
         self.outbound: dict[int, LoadedSa] = {}
         self.parser: dict[int, ParserRow] = {}
+        self.address: dict[int, AddressRow] = {}
         self.control = CardControl()
         self._inbound_by_spi: dict[tuple[int, int], list[LoadedSa]] = {}
         self._parser_by_port: dict[int, list[tuple[int, ParserRow]]] = {}
+        self._shared: dict[int, SharedAddress] = {}
 
     def write(self, table: Table, slot: int, row: Row) -> RowStatus:
         """Program one row. A slot beyond the table, or a row of the wrong table, fails."""
-        if not 0 <= slot < self.capacity[table] or isinstance(row, ParserRow) != (table is Table.PARSER):
+        if not 0 <= slot < self.capacity[table] or not isinstance(row, ROW_OF[table]):
+            return RowStatus.FAILED
+        if isinstance(row, SaRow) and row.address_slot > self.capacity[Table.ADDRESS]:
             return RowStatus.FAILED
         self.clear(table, slot)
-        if isinstance(row, ParserRow):
+        if isinstance(row, AddressRow):
+            self.address[slot] = row
+            address, length = self._shared_address(slot), 4 if row.family == 4 else 16
+            address.family, address.address = row.family, int.from_bytes(row.address[:length], "big")
+        elif isinstance(row, ParserRow):
             self.parser[slot] = row
             self._parser_by_port.setdefault(row.port, []).append((slot, row))
         elif table is Table.OUTBOUND:
             self.outbound[slot] = _load(slot, row)
         else:
-            loaded = self.inbound[slot] = _load(slot, row)
+            shared = self._shared_address(row.address_slot - 1) if row.address_slot else None
+            loaded = self.inbound[slot] = _load(slot, row, shared)
             self._inbound_by_spi.setdefault((row.spi, row.protocol), []).append(loaded)
         return RowStatus.DONE
 
     def clear(self, table: Table, slot: int) -> RowStatus:
         """Clear one row; clearing an empty slot is no fault."""
-        if table is Table.PARSER:
+        if table is Table.ADDRESS:
+            if self.address.pop(slot, None) is not None:
+                self._shared[slot].address = None
+        elif table is Table.PARSER:
             if (row := self.parser.pop(slot, None)) is not None:
                 _drop(self._parser_by_port, row.port, (slot, row))
         elif table is Table.OUTBOUND:
@@ -147,9 +185,14 @@ class Rows:
 
     def reset(self) -> None:
         """Clear every table and the control register."""
-        for table in (self.inbound, self.outbound, self.parser, self._inbound_by_spi, self._parser_by_port):
+        indexes = self._inbound_by_spi, self._parser_by_port, self._shared
+        for table in (self.inbound, self.outbound, self.parser, self.address, *indexes):
             table.clear()
         self.control = CardControl()
+
+    def _shared_address(self, slot: int) -> SharedAddress:
+        """The slot of the address table that rows hold on to, filled or not."""
+        return self._shared.setdefault(slot, SharedAddress())
 
     def parsers_of(self, port: int) -> list[tuple[int, ParserRow]] | None:
         """The parser rows that name a UDP destination port, the oldest first, each with its slot."""

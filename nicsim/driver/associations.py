@@ -21,8 +21,8 @@ from nicsim.driver.association_checks import (
     udp_type_of,
 )
 from nicsim.driver.handles import VERSION_1_PARSER_SET, DriverState, OffloadedSa, ParserEntry
-from nicsim.driver.operations import Accepted, RowOperation, Steps, clear, program
-from nicsim.driver.placement import place, require_room, row_refused, writes_of
+from nicsim.driver.operations import Accepted, RowOperation, Steps, clear
+from nicsim.driver.placement import given_up, place, require_room, write_all
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -42,15 +42,14 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     # CHECK
     rows = checked_rows(state, Filter.of_add_sa(add), counted_elements(add), add.key_mat, UdpType.NATIVE)
     table = direction_of(add.flags)
-    require_room(state, table, len(rows), parser=False)
+    require_room(state, table, rows, parser=False)
 
     # ACT
     placed = place(state, table, rows)
     handle = state.new_handle()
     answer = added(request, replace(add, offload_handle=handle))
     yield Accepted(answer.buffer)
-    if not (yield from program(state, writes_of(table, placed))):
-        raise row_refused(table, placed)
+    yield from write_all(state, table, placed)
     state.associations[handle] = OffloadedSa(handle, 1, table, placed)
 
     # ANSWER
@@ -72,21 +71,20 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
     if new_entry:
         require_parsing(state, udp_type, add.encap_type_entry.dst_encap_port, sa_filter.portion)
     rows = checked_rows(state, sa_filter, counted_elements(add), add.key_mat, udp_type)
-    require_room(state, table, len(rows), parser=new_entry)
+    require_room(state, table, rows, parser=new_entry)
 
     # ACT
     placed = place(state, table, rows)
-    writes = writes_of(table, placed)
+    before: tuple[RowOperation, ...] = ()
     if new_entry:
         port = add.encap_type_entry.dst_encap_port
         entry = ParserEntry(state.new_handle(), udp_type, port, state.slots[Table.PARSER].take())
-        writes.insert(0, RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)))
+        before = (RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)),)
     handle = state.new_handle()
     entry_handle = entry.handle if entry else add.encap_type_entry_offld_handle
     answer = added(request, replace(add, offload_handle=handle, encap_type_entry_offld_handle=entry_handle))
     yield Accepted(answer.buffer)
-    if not (yield from program(state, writes)):
-        raise row_refused(table, placed)
+    yield from write_all(state, table, placed, before)
     if new_entry and entry:
         state.parser_entries[entry.handle] = entry
     state.associations[handle] = OffloadedSa(handle, 1, table, placed)
@@ -105,7 +103,7 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT
     del state.associations[association.handle]
-    done = yield from clear(state, [(association.table, slot) for slot, _ in association.rows])
+    done = yield from clear(state, given_up(state, association))
 
     # ANSWER
     return deleted(request, delete.pack(request.abi), done)
@@ -124,7 +122,7 @@ def delete_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT: the host counts, so an entry it names goes, whoever still needs it (N-PE-4, A-7)
     del state.associations[association.handle]
-    rows = [(association.table, slot) for slot, _ in association.rows]
+    rows = given_up(state, association)
     if entry_handle:
         rows.append((Table.PARSER, state.parser_entries.pop(entry_handle).slot))
     done = yield from clear(state, rows)

@@ -16,8 +16,8 @@ from typing import TypeVar
 from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, Portion, SaRow, Table, UdpType
 from nicsim.capabilities import Version2Claims
 from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
-from nicsim.driver.operations import Accepted, Operation, Steps, clear, program
-from nicsim.driver.placement import exact_mask, place, require_room, row_refused, writes_of
+from nicsim.driver.operations import Accepted, Operation, Steps, clear
+from nicsim.driver.placement import exact_mask, given_up, place, require_room, write_all
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
@@ -128,14 +128,13 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
 def checked_association(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> OffloadedSa:
     """One association with a handle and slots of its own, or the first thing that is wrong with it."""
     table, rows = checked_rows(state, add, request)
-    require_room(state, table, len(rows), parser=False)
+    require_room(state, table, rows, parser=False)
     return OffloadedSa(state.new_handle(), 2, table, place(state, table, rows))
 
 
 def take_on(state: DriverState, association: OffloadedSa) -> Generator[Operation, bool | None, None]:
     """Write the rows of an association that was found right, all or none."""
-    if not (yield from program(state, writes_of(association.table, association.rows))):
-        raise row_refused(association.table, association.rows)
+    yield from write_all(state, association.table, association.rows)
     state.associations[association.handle] = association
 
 
@@ -161,7 +160,7 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT: all of them are gone for the host before the first row is, so that a reset in between brings none back
     associations = [state.associations.pop(handle) for handle in handles]
-    done = yield from clear(state, [(sa.table, slot) for sa in associations for slot, _ in sa.rows])
+    done = yield from clear(state, [place for sa in associations for place in given_up(state, sa)])
 
     # ANSWER: a delete that pended must end with SUCCESS; a row that would not clear is marked (N-DEL-4)
     reason = None if done else Reason.ROW_CLEAR_FAILED

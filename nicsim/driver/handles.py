@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from nicsim.boundary import CardControl, ParserRow, SaRow, Table, UdpType
+from nicsim.boundary import AddressRow, CardControl, ParserRow, SaRow, Table, UdpType
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from offload_oids import Abi
 from offload_oids.offload_parameters import (
@@ -75,6 +75,15 @@ class OffloadedSa:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedAddress:
+    """A row of the card's table of receive addresses, and how many inbound associations need it."""
+
+    slot: int
+    users: int
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ParserEntry:
     """One entry of the driver's list: type, port, the handle the host knows it by, and its row (N-PE-1)."""
 
@@ -131,6 +140,8 @@ class DriverState:
     slots: dict[Table, Slots] = field(init=False)
     associations: dict[int, OffloadedSa] = field(default_factory=dict)
     parser_entries: dict[int, ParserEntry] = field(default_factory=dict)
+    addresses: dict[AddressRow, SharedAddress] = field(default_factory=dict)
+    """Where the card has such a table: each address that inbound associations are for, with its row."""
     own_parser_row: int | None = None
     """The slot of version 2's row for port 4500, once it is there."""
     control: CardControl = field(default_factory=CardControl)
@@ -159,6 +170,7 @@ class DriverState:
             Table.INBOUND: Slots(claims.inbound_rows),
             Table.OUTBOUND: Slots(claims.outbound_rows),
             Table.PARSER: Slots(claims.parser_rows),
+            Table.ADDRESS: Slots(claims.address_rows),
         }
 
     @property
@@ -177,13 +189,23 @@ class DriverState:
         return self.power is DevicePower.D0 and not self.resetting and not self.removed
 
     def forget_what_is_not_kept(self) -> None:
-        """The card is about to forget its rows: free every slot that nothing claims, marked ones too."""
+        """The card is about to forget its rows: free every slot that nothing claims, marked ones too.
+
+        A request that the reset cuts short has counted as a user of its address, so those are counted anew.
+        """
+        self.addresses.clear()
         used: dict[Table, set[int]] = {table: set() for table in Table}
         used[Table.PARSER] = {entry.slot for entry in self.parser_entries.values()}
         if self.own_parser_row is not None:
             used[Table.PARSER].add(self.own_parser_row)
         for association in self.associations.values():
             used[association.table].update(slot for slot, _ in association.rows)
+            first = association.rows[0][1]
+            if first.address_slot:
+                address, slot = AddressRow(first.family, first.destination_address), first.address_slot - 1
+                users = self.addresses[address].users if address in self.addresses else 0
+                self.addresses[address] = SharedAddress(slot, users + 1, written=True)
+                used[Table.ADDRESS].add(slot)
         for table, slots in self.slots.items():
             slots.keep_only(used[table])
         self.marked.clear()

@@ -7,32 +7,41 @@ Used by associations.py, association_checks.py and associations_v2.py.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 
 from nicsim.boundary import SaRow, Table
-from nicsim.driver.handles import DriverState
-from nicsim.driver.operations import RowOperation
+from nicsim.driver.handles import DriverState, OffloadedSa
+from nicsim.driver.operations import Operation, RowOperation, clear, program
+from nicsim.driver.shared_addresses import is_written, let_go, needs_address_row, require_address, share, unwritten
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
 
 
-def require_room(state: DriverState, table: Table, rows: int, *, parser: bool) -> None:
-    """Free slots in the table, and one in the parser table if an entry is to be created (A-1, N-SA-23)."""
+def require_room(state: DriverState, table: Table, rows: tuple[SaRow, ...], *, parser: bool) -> None:
+    """Free slots in every table that the rows need, and one in the parser table for a new entry (A-1, N-SA-23)."""
     free, full = state.slots[table].free(), state.slots[table].capacity
-    if free < rows:
+    if free < len(rows):
         raise RequestRefused(
             NdisStatus.RESOURCES,
             Reason.SA_TABLE_FULL,
-            f"all {full} {table.value} rows are taken" if not free else f"{rows} rows are needed, {free} are free",
+            f"all {full} {table.value} rows are taken" if not free else f"{len(rows)} rows are needed, {free} are free",
         )
     if parser and not state.slots[Table.PARSER].free():
         full = state.slots[Table.PARSER].capacity
         raise RequestRefused(NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, f"all {full} parser rows are taken")
+    if needs_address_row(state, table):
+        require_address(state, rows[0])
 
 
 def place(state: DriverState, table: Table, rows: tuple[SaRow, ...]) -> tuple[tuple[int, SaRow], ...]:
-    """A slot for each row of one association, each row linked to the next one in the order of processing."""
+    """A slot for each row of one association, each row linked to the next one in the order of processing.
+
+    What becomes of them is for `write_all`.
+    """
+    if needs_address_row(state, table):
+        rows = share(state, rows)
     placed: list[tuple[int, SaRow]] = []
     then = 0
     for row in reversed(rows):
@@ -42,17 +51,32 @@ def place(state: DriverState, table: Table, rows: tuple[SaRow, ...]) -> tuple[tu
     return tuple(placed)
 
 
-def writes_of(table: Table, placed: tuple[tuple[int, SaRow], ...]) -> list[RowOperation]:
-    """The writes of one association: a row that another one names is there before it."""
-    return [RowOperation(table, slot, row) for slot, row in reversed(placed)]
-
-
-def row_refused(table: Table, placed: tuple[tuple[int, SaRow], ...]) -> RequestRefused:
-    """The card did not take a row (N-ADD-6)."""
+def write_all(
+    state: DriverState, table: Table, placed: tuple[tuple[int, SaRow], ...], before: tuple[RowOperation, ...] = ()
+) -> Generator[Operation, bool | None, None]:
+    """Write the rows of one association, all or nothing; a row that another one names is there before it (N-ADD-6)."""
+    first = placed[0][1]
+    writes = [*before, *(RowOperation(table, slot, row) for slot, row in reversed(placed))]
+    address = unwritten(state, first)
+    if address is not None and not (yield address):
+        for write in writes:
+            state.slots[write.table].give_back(write.slot)
+    else:
+        if address is not None:
+            is_written(state, first)
+        if (yield from program(state, writes)):
+            return
+    yield from clear(state, let_go(state, first))
     slots = " and ".join(str(slot) for slot, _ in placed)
-    return RequestRefused(
+    raise RequestRefused(
         NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused a row of {table.value} association {slots}"
     )
+
+
+def given_up(state: DriverState, association: OffloadedSa) -> list[tuple[Table, int]]:
+    """The rows to clear when an association goes: its own, then the shared one that nobody else needs."""
+    own = [(association.table, slot) for slot, _ in association.rows]
+    return own + let_go(state, association.rows[0][1])
 
 
 def exact_mask(address: bytes) -> bytes:

@@ -93,6 +93,8 @@ def shadow_copies(state: DriverState) -> Iterator[RowOperation]:
         yield RowOperation(Table.PARSER, state.own_parser_row, OWN_PARSER_ROW)
     for entry in state.parser_entries.values():
         yield RowOperation(Table.PARSER, entry.slot, ParserRow(entry.port, entry.udp_type, VERSION_1_PARSER_SET))
+    for address, shared in state.addresses.items():
+        yield RowOperation(Table.ADDRESS, shared.slot, address)
     for association in state.associations.values():
         for slot, row in association.rows:
             yield RowOperation(association.table, slot, row)

@@ -33,6 +33,7 @@ from nicsim.boundary import (
 )
 from nicsim.errors import RuleBroken
 from nicsim.ndis.ledger import Asked, Wanted, allowed_statuses, explains, layer_of, parse_asked, same_association
+from nicsim.ndis.shared_rows import SharedRows
 from offload_oids import NdisStatus
 
 Place = tuple[Table, int]
@@ -93,6 +94,7 @@ class Monitor:
         self._rows: dict[Table, dict[int, Row]] = {table: {} for table in Table}
         self._waiting: dict[Place, deque[Row | None]] = {}
         self._marked: set[Place] = set()
+        self._shared = SharedRows()
         # Who owns what: rows that nobody has claimed yet, rows claimed, and the handles that claimed them.
         self._unowned: dict[Place, Row] = {}
         self._owned: dict[Place, Row] = {}
@@ -165,6 +167,10 @@ class Monitor:
             self._hand_out(asked, result)
         self._delete(asked, result.status)
         self._settle(asked, result.status)
+        if not any(self._in_progress()):
+            for slot in self._shared.without_owner():
+                if (Table.ADDRESS, slot) not in self._marked:
+                    self._fault(Check.ROW_WITHOUT_OWNER, f"address row {slot} stays, and no inbound row names it")
 
     # --- what an add promised ------------------------------------------------------------------------------------
 
@@ -260,6 +266,8 @@ class Monitor:
 
     def writes(self, table: Table, slot: int, row: Row) -> None:
         """The driver is about to write a row: does any request explain it?"""
+        if table is Table.ADDRESS:
+            return  # no handle stands for it; at the end of the request a row must need it
         before = self._owned.get((table, slot))
         if before is not None and same_association(before, row):
             return  # its owner's again, as after a reset (A-26)
@@ -278,6 +286,7 @@ class Monitor:
         self._rows = {table: {} for table in Table}
         self._waiting.clear()
         self._marked.clear()
+        self._shared = SharedRows()
         self._unowned.clear()
 
     def operated(self, place: Place, row: Row | None, status: RowStatus) -> None:
@@ -301,6 +310,10 @@ class Monitor:
     def _done(self, place: Place, row: Row | None) -> None:
         table, slot = place
         self._marked.discard(place)
+        if wrong := self._shared.done(table, slot, row, self._marked):
+            self._fault(Check.OWNER_WITHOUT_ROW, wrong)
+        if table is Table.ADDRESS:
+            return
         if row is None:
             self._rows[table].pop(slot, None)
             self._unowned.pop(place, None)
@@ -316,8 +329,9 @@ class Monitor:
 
     def _check_types(self, slot: int, row: ParserRow) -> None:
         for other_slot, other in self._rows[Table.PARSER].items():
-            same_port = isinstance(other, ParserRow) and other.port == row.port
-            if same_port and other.udp_type != row.udp_type and (Table.PARSER, other_slot) not in self._marked:
+            if not isinstance(other, ParserRow) or (Table.PARSER, other_slot) in self._marked:
+                continue
+            if other.port == row.port and other.udp_type != row.udp_type:
                 self._fault(
                     Check.TWO_PARSER_TYPES, f"parser rows {other_slot} and {slot} parse port {row.port} in two ways"
                 )

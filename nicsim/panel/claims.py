@@ -80,7 +80,8 @@ def claims_of(capabilities: Capabilities, abi: Abi = Abi.X64) -> Claims:
             "inbound": capabilities.inbound_rows,
             "outbound": capabilities.outbound_rows,
             "parser": capabilities.parser_rows,
-        },
+        }
+        | ({"address": capabilities.address_rows} if capabilities.address_rows else {}),
         reported_by=oid.name,
         reports=tuple(_about_ipsec(report) for report in reports),
         readings=readings_of(capabilities.readings),

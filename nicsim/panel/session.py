@@ -406,11 +406,13 @@ class Panel:
             Table.OUTBOUND: len(rows.outbound),
             Table.PARSER: len(rows.parser),
         }
+        if rows.capacity[Table.ADDRESS]:
+            used[Table.ADDRESS] = len(rows.address)
         return Stats(
             enabled=self._offloader.enabled,
             power=self._state.power.name,
             used={table.value: count for table, count in used.items()},
-            capacity={table.value: size for table, size in rows.capacity.items()},
+            capacity={table.value: rows.capacity[table] for table in used},
             in_software=sum(not one.handle for one in self._held),
             counters=self._counts.shown(),
         )

@@ -47,6 +47,8 @@ INSTEAD: dict[Reason, str] = {
     Reason.TASK_NOT_CLAIMED: "the task as the query reported it, or less of it",
     Reason.SA_TABLE_FULL: "the same add after a delete, or on a card with more rows",
     Reason.PARSER_TABLE_FULL: "an association on a port that has an entry, or the same add after an entry was deleted",
+    Reason.ADDRESS_TABLE_FULL: "an association to an address that is in the table; a delete of the last one to another",
+    Reason.ADDRESS_NOT_WHOLE: "one destination address with a mask of all ones, in tunnel mode the tunnel's end point",
     Reason.UNKNOWN_SA_HANDLE: "the OffloadHandle that an add wrote back, not yet deleted",
     Reason.UNKNOWN_PARSER_HANDLE: "NULL, or the EncapTypeEntryOffldHandle that an add wrote back",
     Reason.PORT_HAS_OTHER_TYPE: "the type that the port has, or another port",

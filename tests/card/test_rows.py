@@ -2,15 +2,16 @@ from dataclasses import replace
 
 import pytest
 
-from nicsim.boundary import CardControl, ParserRow, Row, RowStatus, SaRow, Table, UdpType
+from nicsim.boundary import AddressRow, CardControl, ParserRow, Row, RowStatus, SaRow, Table, UdpType
 from nicsim.card.device import SimulatedCard
 from nicsim.card.rows import Rows, transform_of
 from nicsim.ipsec.transforms import Encryption, SaKeys
 from nicsim.reasons import BY_NUMBER, Reason
-from tests.builders import CountedIvs, association, esp_frame, handed_down, host_with, keys
+from tests.builders import LOCAL, OTHER_HOST, CountedIvs, association, esp_frame, handed_down, host_with, keys
 from tests.ipsec.algorithms import AUTHENTICATED, key_name
 
-CAPACITY = {Table.INBOUND: 3, Table.OUTBOUND: 2, Table.PARSER: 2}
+CAPACITY = {Table.INBOUND: 3, Table.OUTBOUND: 2, Table.PARSER: 2, Table.ADDRESS: 2}
+TO_LOCAL = AddressRow(4, LOCAL + bytes(12))
 OTHER_4500 = ParserRow(4500, UdpType.OTHER, 1)
 SA, SECOND = association(0x1001), association(0x1002)
 
@@ -21,7 +22,7 @@ def row(spi: int = 0x1001) -> SaRow:
 
 
 def new_card() -> SimulatedCard:
-    card = SimulatedCard(inbound_rows=3, outbound_rows=2, parser_rows=2, iv_source=CountedIvs())
+    card = SimulatedCard(inbound_rows=3, outbound_rows=2, parser_rows=2, address_rows=2, iv_source=CountedIvs())
     card.enable(CardControl(0xFF, 0xFF, 1, 1))
     return card
 
@@ -34,10 +35,11 @@ def contents(rows: Rows) -> tuple[object, ...]:
         dict(rows.parser),
         {key: [loaded.slot for loaded in found] for key, found in rows._inbound_by_spi.items()},
         {port: list(found) for port, found in rows._parser_by_port.items()},
+        dict(rows.address),
     )
 
 
-EMPTY = ({}, {}, {}, {}, {})
+EMPTY = ({}, {}, {}, {}, {}, {})
 
 
 def reason_for(card: SimulatedCard, sa_spi: int = 0x1001) -> Reason:
@@ -45,7 +47,7 @@ def reason_for(card: SimulatedCard, sa_spi: int = 0x1001) -> Reason:
 
 
 def a_row_for(table: Table) -> Row:
-    return OTHER_4500 if table is Table.PARSER else row()
+    return {Table.PARSER: OTHER_4500, Table.ADDRESS: TO_LOCAL}.get(table) or row()
 
 
 @pytest.mark.parametrize("table", Table)
@@ -65,9 +67,10 @@ def test_a_row_of_the_wrong_table_fails_and_leaves_the_slot_as_it_was(table: Tab
     card = new_card()
     card.write_row(table, 0, a_row_for(table))
     before = contents(card.rows)
-    wrong = row() if table is Table.PARSER else OTHER_4500
-    assert card.write_row(table, 0, wrong) is RowStatus.FAILED
-    assert contents(card.rows) == before
+    for other in Table:
+        if type(a_row_for(other)) is not type(a_row_for(table)):
+            assert card.write_row(table, 0, a_row_for(other)) is RowStatus.FAILED
+            assert contents(card.rows) == before
 
 
 def test_rewriting_a_slot_drops_the_old_spi() -> None:
@@ -85,7 +88,7 @@ def test_rewriting_a_slot_with_the_same_row_leaves_one_of_it() -> None:
     for _ in range(3):
         card.write_row(Table.INBOUND, 1, row())
         card.write_row(Table.PARSER, 1, OTHER_4500)
-    assert contents(card.rows)[3:] == ({(0x1001, 50): [1]}, {4500: [(1, OTHER_4500)]})
+    assert contents(card.rows)[3:5] == ({(0x1001, 50): [1]}, {4500: [(1, OTHER_4500)]})
 
 
 def test_rewriting_a_parser_slot_drops_the_old_port() -> None:
@@ -160,3 +163,48 @@ def test_the_card_finishes_every_operation_at_once() -> None:
     card = new_card()
     card.write_row(Table.INBOUND, 0, row())
     assert card.poll() == ()
+
+
+# --- shared addresses ------------------------------------------------------------------------------------------------
+
+
+def shared(slot: int, spi: int = 0x1001) -> SaRow:
+    """An association row that names an address row, and whose own destination is somebody else's."""
+    return replace(row(spi), address_slot=slot + 1, destination_address=OTHER_HOST + bytes(12))
+
+
+def test_the_shared_address_decides_and_not_the_rows_own() -> None:
+    card = new_card()
+    card.write_row(Table.PARSER, 0, OTHER_4500)
+    card.write_row(Table.INBOUND, 0, shared(1))
+    assert reason_for(card) is Reason.FILTER_MISMATCH  # the address row is not there yet
+    card.write_row(Table.ADDRESS, 0, TO_LOCAL)
+    assert reason_for(card) is Reason.FILTER_MISMATCH  # another one is
+    card.write_row(Table.ADDRESS, 1, TO_LOCAL)
+    assert reason_for(card) is Reason.OPENED
+    card.write_row(Table.ADDRESS, 1, AddressRow(4, OTHER_HOST + bytes(12)))
+    assert reason_for(card) is Reason.FILTER_MISMATCH
+    card.write_row(Table.ADDRESS, 1, AddressRow(6, LOCAL + bytes(12)))
+    assert reason_for(card) is Reason.FILTER_MISMATCH  # the same bytes, of another family
+    card.write_row(Table.ADDRESS, 1, TO_LOCAL)
+    card.clear_row(Table.ADDRESS, 1)
+    assert reason_for(card) is Reason.FILTER_MISMATCH
+
+
+def test_two_associations_share_one_address_row() -> None:
+    card = new_card()
+    card.write_row(Table.PARSER, 0, OTHER_4500)
+    card.write_row(Table.ADDRESS, 0, TO_LOCAL)
+    for slot, spi in enumerate((0x1001, 0x1002)):
+        card.write_row(Table.INBOUND, slot, shared(0, spi))
+    assert [reason_for(card, spi) for spi in (0x1001, 0x1002)] == [Reason.OPENED] * 2
+    card.clear_row(Table.INBOUND, 0)
+    assert [reason_for(card, spi) for spi in (0x1001, 0x1002)] == [Reason.SA_NOT_OFFLOADED, Reason.OPENED]
+    card.reset()
+    assert contents(card.rows) == EMPTY
+
+
+def test_an_address_row_beyond_the_table_cannot_be_named() -> None:
+    card = new_card()
+    assert card.write_row(Table.INBOUND, 0, shared(2)) is RowStatus.FAILED
+    assert contents(card.rows) == EMPTY

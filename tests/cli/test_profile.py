@@ -59,7 +59,7 @@ def test_the_list_names_every_preset_with_its_tables(capsys: pytest.CaptureFixtu
     assert [one["name"] for one in listed] == preset_names()
     tables = {one["name"]: tuple(one["tables"].values()) for one in listed}
     assert tables["tiny"] == (2, 2, 1)
-    assert tables["shared-address"] == (1024, 1024, 0)
+    assert tables["shared-address"] == (1024, 1024, 0, 128)
     assert tables["nfp-class"] == (16384, 16384, 0)
     assert tables["netdevsim"] == (33, 33, 0)
     out = shown(capsys, "list")

@@ -257,6 +257,7 @@ class Bench:
             Table.INBOUND: {slot: loaded.row for slot, loaded in tables.inbound.items()},
             Table.OUTBOUND: {slot: loaded.row for slot, loaded in tables.outbound.items()},
             Table.PARSER: dict(tables.parser),
+            Table.ADDRESS: dict(tables.address),
         }
 
     def row(self, table: Table = Table.INBOUND) -> Any:
@@ -277,6 +278,7 @@ class Bench:
         return (
             dict(state.associations),
             dict(state.parser_entries),
+            dict(state.addresses),
             state.own_parser_row,
             state.control,
             state.task_offload_enabled,
@@ -300,6 +302,7 @@ def bench(
         inbound_rows=caps.inbound_rows,
         outbound_rows=caps.outbound_rows,
         parser_rows=caps.parser_rows,
+        address_rows=caps.address_rows,
         iv_source=lambda length: b"\x5a" * length,
     )
     made = card(simulated)

@@ -180,7 +180,7 @@ def test_random_buffers_get_a_documented_status_and_a_failure_changes_nothing(pr
 @given(data=st.data(), abi=ABI)
 @settings(max_examples=60)
 def test_good_requests_in_any_order_keep_the_drivers_books_and_the_cards_tables_together(profile, data, abi) -> None:
-    nic = bench(capabilities(profile, rows=2, parsers=2), abi)
+    nic = bench(capabilities(profile, rows=2, parsers=2, address_rows=data.draw(st.sampled_from((0, 1)))), abi)
     state = nic.driver.state
     for _ in range(data.draw(st.integers(1, 12))):
         kind, oid = data.draw(st.sampled_from(sorted(REQUESTS, key=str)))
@@ -190,14 +190,17 @@ def test_good_requests_in_any_order_keep_the_drivers_books_and_the_cards_tables_
         checked(nic, kind, oid, data.draw(st.sampled_from(good_buffers(kind, oid, abi, handles))))
         kept = [(kept.table, slot, row) for kept in state.associations.values() for slot, row in kept.rows]
         card = [(table, slot, row) for table, rows in nic.rows.items() for slot, row in rows.items()]
-        in_card = {(table, slot): row for table, slot, row in card if table.value != "parser"}
+        in_card = {(table, slot): row for table, slot, row in card if table.value not in ("parser", "address")}
         assert {(table, slot): row for table, slot, row in kept} == in_card
         parsers = {slot for table, slot, _ in card if table.value == "parser"}
         own = set() if state.own_parser_row is None else {state.own_parser_row}
         assert parsers == {entry.slot for entry in state.parser_entries.values()} | own
+        named = [row.address_slot - 1 for table, _, row in kept if table.value == "inbound" and row.address_slot]
+        assert set(named) == {slot for table, slot, _ in card if table.value == "address"}
+        assert sum(shared.users for shared in state.addresses.values()) == len(named)
         for table, rows in nic.rows.items():
             assert nic.free(table).isdisjoint(rows)
-            assert len(nic.free(table)) + len(rows) == 2
+            assert len(nic.free(table)) + len(rows) == state.slots[table].capacity
         assert not set(state.associations) & set(state.parser_entries)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from nicsim.boundary import (
+    AddressRow,
     Card,
     CardControl,
     Descriptor,
@@ -37,9 +38,9 @@ from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa import OffloadIpsecAddSa, OffloadIpsecAddUdpespSa
 from offload_oids.layout import size_of
-from tests.driver.builders import FlakyCard, SlowCard, capabilities, chained, sa, udpesp, v2
+from tests.driver.builders import HERE, FlakyCard, SlowCard, capabilities, chained, sa, udpesp, v2
 
-INBOUND, OUTBOUND, PARSER = Table.INBOUND, Table.OUTBOUND, Table.PARSER
+INBOUND, OUTBOUND, PARSER, ADDRESS = Table
 PENDING, SUCCESS, FAILURE = NdisStatus.PENDING, NdisStatus.SUCCESS, NdisStatus.FAILURE
 ADD, DELETE = Oid.OID_TCP_TASK_IPSEC_ADD_SA, Oid.OID_TCP_TASK_IPSEC_DELETE_SA
 ADD_UDPESP, DELETE_UDPESP = Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA, Oid.OID_TCP_TASK_IPSEC_DELETE_UDPESP_SA
@@ -406,21 +407,59 @@ def test_a_parser_entry_that_goes_while_associations_need_it_is_a_note() -> None
     assert stage.monitor.notes == [Note("A-7", "parser entry 0x10 was deleted while associations need it")]
 
 
+# --- shared addresses ----------------------------------------------------------------------------------------------
+
+HERE_ROW = AddressRow(4, HERE + bytes(12))
+SHARING = answer(SUCCESS, 8, 0, (ADDRESS, 0, HERE_ROW), (INBOUND, 0, replace(row(), address_slot=1)))
+
+
+@pytest.mark.rule("N-SA-18")
+def test_an_address_row_that_no_inbound_row_names() -> None:
+    stray = answer(SUCCESS, 8, 0, (ADDRESS, 1, HERE_ROW), (INBOUND, 0, row()))
+    Stage(stray).breaks(Check.ROW_WITHOUT_OWNER, ADD, NATIVE)
+
+
+@pytest.mark.rule("N-SA-18", "N-SA-21")
+def test_an_address_row_that_stays_when_its_last_association_goes() -> None:
+    stage = Stage(SHARING, answer(SUCCESS, 0, 0, (INBOUND, 0, None)))
+    stage.set(ADD, NATIVE)
+    stage.breaks(Check.ROW_WITHOUT_OWNER, DELETE, handles(8))
+
+
+@pytest.mark.rule("N-SA-18")
+def test_an_address_row_that_goes_while_another_association_needs_it() -> None:
+    second = answer(SUCCESS, 16, 0, (INBOUND, 1, replace(row(), address_slot=1)))
+    stage = Stage(SHARING, second, answer(SUCCESS, 0, 0, (INBOUND, 0, None), (ADDRESS, 0, None)))
+    stage.set(ADD, NATIVE)
+    stage.set(ADD, NATIVE)
+    stage.breaks(Check.OWNER_WITHOUT_ROW, DELETE, handles(8))
+
+
+def test_an_address_row_that_would_not_clear_is_marked() -> None:
+    stage = Stage(SHARING, answer(FAILURE, 0, 0, (INBOUND, 0, None), (ADDRESS, 0, None)))
+    stage.set(ADD, NATIVE)
+    stage.bare.answers = [RowStatus.DONE, RowStatus.FAILED]
+    stage.set(DELETE, handles(8))
+    stage.monitor.finish()
+
+
 # --- the reference breaks none -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [FlakyCard, SlowCard])
 @pytest.mark.parametrize("abi", Abi)
-def test_the_reference_driver_breaks_nothing_on_any_card(kind: type[FlakyCard], abi: Abi) -> None:
-    caps, monitor = capabilities(), Monitor()
-    simulated = SimulatedCard(inbound_rows=4, outbound_rows=4, parser_rows=4, iv_source=bytes)
+@pytest.mark.parametrize("addresses", [0, 1, 4])
+def test_the_reference_driver_breaks_nothing_on_any_card(kind: type[FlakyCard], abi: Abi, addresses: int) -> None:
+    caps, monitor = capabilities(address_rows=addresses), Monitor()
+    simulated = SimulatedCard(inbound_rows=4, outbound_rows=4, parser_rows=4, address_rows=addresses, iv_source=bytes)
     card = kind(simulated)
     card.fail_writes, card.fail_clears = {3, 5, 8}, {1, 4}
     miniport = WatchedMiniport(ReferenceDriver(caps, WatchedCard(card, monitor), abi), monitor)
     miniport.initialize()
     alive: list[OidResult] = []
     for number in range(12):
-        add = udpesp(spi=number + 1, flags=1 + number % 2).pack(abi)
+        here = bytes((192, 0, 2, 10 + number // 4))
+        add = udpesp(spi=number + 1, flags=1 + number % 2, dst_addr=here).pack(abi)
         result = miniport.request(OidRequest(RequestKind.SET, ADD_UDPESP, add, abi, request_id=number))
         results = [result] if result.status != PENDING else []
         for _ in range(10):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nicsim.boundary import (
+    AddressRow,
     Card,
     CardControl,
     Descriptor,
@@ -170,7 +171,9 @@ def port_bytes_swapped(row: Row) -> Row:
 
 def marker_not_skipped(row: Row) -> Row:
     """ESP behind the eight zero bytes is looked for where they are."""
-    return replace(row, udp_type=UdpType.OTHER) if row.udp_type == UdpType.IKE else row
+    if isinstance(row, AddressRow) or row.udp_type != UdpType.IKE:
+        return row
+    return replace(row, udp_type=UdpType.OTHER)
 
 
 def spi_bytes_swapped(row: Row) -> Row:
