@@ -283,3 +283,72 @@ IkeEvent = (
     | MessageSeen
     | KeepaliveSent
 )
+
+
+# --- the host above the NIC -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SaPlaced:
+    """An association was installed, or installed anew: on the NIC by that request, or in software for that reason."""
+
+    connection: str
+    pair: int
+    spi: int
+    inbound: bool
+    # The name of the OID of the add request.
+    oid: str | None = None
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EspSent:
+    """A packet left under ESP; `reason` is why the NIC did not seal it, where it did not."""
+
+    pair: int
+    spi: int
+    sequence: int
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EspReceived:
+    """What the host made of a received ESP packet in the end."""
+
+    # None where no association has the SPI.
+    pair: int | None
+    spi: int
+    sequence: int
+    # "accepted", "duplicate", "too-old", "icv-bad", "malformed", "no-sa".
+    verdict: str
+    # Who checked and decrypted it: "nic", "host", or nobody.
+    opened_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PacketDropped:
+    """A packet ended at this host."""
+
+    inbound: bool
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PacketDelivered:
+    """A packet for this host, or for one behind it: as it came out of its association, or as it came in the clear."""
+
+    packet: bytes = field(repr=False)
+    # None in the clear.
+    pair: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSent:
+    """A frame as it left the NIC."""
+
+    frame: bytes = field(repr=False)
+
+
+HostEvent = SaPlaced | EspSent | EspReceived | PacketDropped | PacketDelivered | FrameSent

@@ -257,6 +257,27 @@ class Reason(Enum):
         "The peer said that it remembers nothing from before.")
     IKE_NOT_CONFIRMED = (145, "ike-not-confirmed", "RFC 2409 5.5",
         "The exchange that made it was never completed.")
+    # --- the host: what becomes of a packet ---------------------------------------------------------------------------
+    POLICY_DISCARDS = (160, "policy-discards", "RFC 4301 4.4.1",
+        "The policy for this packet says that it goes nowhere.")
+    NOT_PROTECTED = (161, "not-protected", "RFC 4301 5.2",
+        "The packet came in the clear, or otherwise than the policy wants it protected.")
+    SELECTORS_DIFFER = (162, "selectors-differ", "RFC 4301 5.2",
+        "What came out of the association is none of the packets that it was negotiated for.")
+    NO_ASSOCIATION = (163, "no-association", "RFC 4301 4.4.1",
+        "The policy wants protection, and there is no association and nobody to negotiate one with.")
+    TOO_MANY_WAITING = (164, "too-many-waiting", None,
+        "As many packets as the host keeps wait for an association already.")
+    SEQUENCE_EXHAUSTED = (165, "sequence-exhausted", "RFC 4303 3.3.3",
+        "The association has used its last sequence number; nothing may be sent on it any more.")
+    SELECTORS_TAKEN = (166, "selectors-taken", "RFC 3948 5.1",
+        "Another peer has associations for the same addresses; one of the two could get the other's packets.")
+    OTHER_ENCAPSULATION = (167, "other-encapsulation", "RFC 3948 3.4",
+        "The packet rides otherwise, in UDP or not, than its association says.")
+    CHECKSUM_BY_HOST = (168, "checksum-by-host", "N-TX-9",
+        "UDP over IPv6 needs a checksum of the sealed packet, and that is no task of the NIC.")
+    NOT_FOR_US = (169, "not-for-us", None,
+        "The packet is for another host, and this one does not forward.")
     # fmt: on
 
     def __str__(self) -> str:

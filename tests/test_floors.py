@@ -40,6 +40,7 @@ PARTS: dict[str, Part] = {
     "nicsim.events":       Part(2, also=("nicsim.ipsec",)),
     "nicsim.capabilities": Part(2),
     "nicsim.boundary":     Part(2, also=("nicsim.capabilities",)),
+    "nicsim.holdings":     Part(2, also=("nicsim.boundary", "nicsim.events", "nicsim.ipsec")),
     "nicsim.card":         Part(3),  # these four are neighbours that meet at the boundaries only
     "nicsim.driver":       Part(3),
     "nicsim.ndis":         Part(3),
