@@ -26,10 +26,13 @@ from nicsim.wire.icmp import (
 from nicsim.wire.packet import LinkType, Packet, parse_frame
 from nicsim.wire.reassembly import Reassembler
 
+LEAST_MTU = 68
+"""No path is narrower (RFC 791 section 3.2, RFC 1191 section 3); whoever says so is not believed."""
+
 Handler = Callable[[bytes, int, bytes], None]
 """Called with the source address, the source port, and the data of a datagram."""
-ErrorHandler = Callable[[IcmpError, bytes], None]
-"""Called with an ICMP error and who sent it."""
+ErrorHandler = Callable[[IcmpError, bytes, int], None]
+"""Called with an ICMP error, who sent it, and the TTL with which it came."""
 
 
 class Endpoint:
@@ -126,7 +129,7 @@ class Endpoint:
         if packet.protocol == PROTOCOL_UDP:
             self._take_udp(data, packet)
         elif (error := parse_icmp_error(data, packet)) is not None:
-            self._take_error(error, packet.src)
+            self._take_error(error, packet)
         elif (reply := echo_reply(data, packet)) is not None:
             self.send_packet(reply)
 
@@ -142,12 +145,12 @@ class Endpoint:
         elif may_complain_about(data, packet):
             self.send_packet(build_icmp_error(IcmpErrorKind.PORT_UNREACHABLE, self.address, data))
 
-    def _take_error(self, error: IcmpError, sender: bytes) -> None:
-        if error.kind is IcmpErrorKind.PACKET_TOO_BIG and 0 < error.mtu < self.path_mtu(error.quoted.dst):
+    def _take_error(self, error: IcmpError, packet: Packet) -> None:
+        if error.kind is IcmpErrorKind.PACKET_TOO_BIG and LEAST_MTU <= error.mtu < self.path_mtu(error.quoted.dst):
             self.path_mtus[error.quoted.dst] = error.mtu
             self.note(f"the path MTU to {format_address(error.quoted.dst)} is {error.mtu}")
-        for handler in self.on_error:
-            handler(error, sender)
+        for handler in tuple(self.on_error):
+            handler(error, packet.src, packet.ttl)
 
     # --- telling -----------------------------------------------------------------------------------------------
 

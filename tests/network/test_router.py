@@ -33,7 +33,7 @@ class Line:
         if translator is not None:
             self.router.outside = outside
         self.errors: list[tuple[IcmpError, bytes]] = []
-        self.client.on_error.append(lambda error, sender: self.errors.append((error, sender)))
+        self.client.on_error.append(lambda error, sender, ttl: self.errors.append((error, sender)))
         self.got: list[tuple[bytes, int, bytes]] = []
         self.server.bind(9, lambda src, port, data: self.got.append((src, port, data)))
 
