@@ -5,7 +5,7 @@ Only the first has ports. Later ones that come before it are held back, a few of
 
 from __future__ import annotations
 
-from nicsim.network.rewriting import End
+from nicsim.events import Endpoint
 from nicsim.wire.packet import Packet
 
 TIMEOUT = 30.0
@@ -23,10 +23,10 @@ class FragmentTracker:
 
     def __init__(self) -> None:
         # Oldest first, both.
-        self._ends: dict[Key, tuple[End, float]] = {}
+        self._ends: dict[Key, tuple[Endpoint, float]] = {}
         self._held: list[tuple[Key, float, Held]] = []
 
-    def end_of(self, now: float, packet: Packet) -> End | None:
+    def end_of(self, now: float, packet: Packet) -> Endpoint | None:
         """What the first fragment of this one's datagram was given."""
         end, since = self._ends.get(_key(packet), (None, now))
         return end if now - since <= TIMEOUT else None
@@ -36,7 +36,7 @@ class FragmentTracker:
         self._held.append((_key(packet), now, (data, packet)))
         del self._held[:-MOST_HELD]
 
-    def learn(self, now: float, packet: Packet, end: End) -> list[Held]:
+    def learn(self, now: float, packet: Packet, end: Endpoint) -> list[Held]:
         """The first fragment of a datagram came and was given an end; the answer is what was held back for it."""
         key = _key(packet)
         self._ends.pop(key, None)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from nicsim.network.rewriting import End
+from nicsim.events import Endpoint
 
 MOST_PEERS = 1024
 """Of one mapping; the one heard of longest ago is forgotten. Bounds what an inside host can make a NAT hold."""
@@ -19,13 +19,13 @@ MOST_PEERS = 1024
 class Mapping:
     """One inside end and what the outside sees of it."""
 
-    inside: End
-    outside: End
+    inside: Endpoint
+    outside: Endpoint
     last_used: float
     # Whom the inside has sent to, oldest first.
-    peers: dict[End, None] = field(default_factory=dict)
+    peers: dict[Endpoint, None] = field(default_factory=dict)
 
-    def sent_to(self, peer: End) -> None:
+    def sent_to(self, peer: Endpoint) -> None:
         """The inside sent to somebody."""
         self.peers.pop(peer, None)
         self.peers[peer] = None
@@ -48,12 +48,12 @@ class MappingTable:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         # Least recently used first.
-        self._by_inside: dict[End, Mapping] = {}
-        self._by_outside: dict[End, Mapping] = {}
+        self._by_inside: dict[Endpoint, Mapping] = {}
+        self._by_outside: dict[Endpoint, Mapping] = {}
         # The next port to try, by pool.
         self._next: dict[range, int] = {}
         # Outside ends that are not given out again.
-        self._retired: set[End] = set()
+        self._retired: set[Endpoint] = set()
 
     def __len__(self) -> int:
         return len(self._by_inside)
@@ -72,11 +72,11 @@ class MappingTable:
             gone.append(mapping)
         return gone
 
-    def of_inside(self, inside: End) -> Mapping | None:
+    def of_inside(self, inside: Endpoint) -> Mapping | None:
         """The mapping of an inside end."""
         return self._by_inside.get(inside)
 
-    def of_outside(self, outside: End) -> Mapping | None:
+    def of_outside(self, outside: Endpoint) -> Mapping | None:
         """The mapping that an outside end stands for."""
         return self._by_outside.get(outside)
 
@@ -85,9 +85,9 @@ class MappingTable:
         mapping.last_used = now
         self._by_inside[mapping.inside] = self._by_inside.pop(mapping.inside)
 
-    def make(self, inside: End, address: bytes, now: float, *, preserve: bool) -> Mapping | None:
+    def make(self, inside: Endpoint, address: bytes, now: float, *, preserve: bool) -> Mapping | None:
         """Map an inside end to a free port of an outside address, if possible its own; None where none is free."""
-        own = End(address, inside.port)
+        own = Endpoint(address, inside.port)
         outside = own if preserve and self._is_free(own) else self._next_free(inside.port, address)
         if outside is None:
             return None
@@ -95,14 +95,14 @@ class MappingTable:
         self._by_inside[inside] = self._by_outside[outside] = mapping
         return mapping
 
-    def _is_free(self, outside: End) -> bool:
+    def _is_free(self, outside: Endpoint) -> bool:
         return outside not in self._by_outside and outside not in self._retired
 
-    def _next_free(self, port: int, address: bytes) -> End | None:
+    def _next_free(self, port: int, address: bytes) -> Endpoint | None:
         pool = pool_of(port)
         start = self._next.get(pool, pool.start)
         for candidate in chain(range(start, pool.stop), range(pool.start, start)):
-            outside = End(address, candidate)
+            outside = Endpoint(address, candidate)
             if self._is_free(outside):
                 self._next[pool] = candidate + 1 if candidate + 1 < pool.stop else pool.start
                 return outside

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from nicsim.events import Endpoint
 from nicsim.network.cookies import CookieTable
 from nicsim.network.fragments import FragmentTracker
 from nicsim.network.mappings import Mapping, MappingTable
-from nicsim.network.rewriting import PROTOCOL_TCP, End, with_ends, with_quoted_end
+from nicsim.network.rewriting import PROTOCOL_TCP, with_ends, with_quoted_end
 from nicsim.wire.esp import IKE_PORT, PROTOCOL_UDP
 from nicsim.wire.headers import format_address
 from nicsim.wire.icmp import ECHO_REPLY, ECHO_REQUEST, ICMP_HEADER_LENGTH, PROTOCOL_ICMP, Quoted, parse_icmp_error
@@ -137,14 +138,14 @@ def _address_changed(
     data: bytes, packet: Packet, table: ReadOnlyMapping[bytes, bytes], address: bytes, *, is_source: bool
 ) -> bytes:
     """The packet with one address replaced, and in an error also the quoted packet's other end."""
-    end = End(table[address], _port(data, packet, is_source=is_source))
+    end = Endpoint(table[address], _port(data, packet, is_source=is_source))
     error = parse_icmp_error(data, packet)
     if error is not None:
         quoted = error.quoted
         inner, port = (quoted.dst, quoted.dst_port) if is_source else (quoted.src, quoted.src_port)
         if inner in table:
             known = _quoted_port(data, quoted, port)
-            data = with_quoted_end(data, packet, quoted, End(table[inner], known), is_source=not is_source)
+            data = with_quoted_end(data, packet, quoted, Endpoint(table[inner], known), is_source=not is_source)
     return with_ends(data, packet, **{"src" if is_source else "dst": end})
 
 
@@ -160,9 +161,9 @@ def _port(data: bytes, packet: Packet, *, is_source: bool) -> int:
     return 0
 
 
-def _peer(data: bytes, packet: Packet, address: bytes, *, is_source: bool) -> End:
+def _peer(data: bytes, packet: Packet, address: bytes, *, is_source: bool) -> Endpoint:
     """The outside end of a packet. An echo has one identifier, and that is the inside's."""
-    return End(address, 0 if packet.protocol == PROTOCOL_ICMP else _port(data, packet, is_source=is_source))
+    return Endpoint(address, 0 if packet.protocol == PROTOCOL_ICMP else _port(data, packet, is_source=is_source))
 
 
 def _quoted_port(data: bytes, quoted: Quoted, port: int) -> int:
@@ -210,17 +211,17 @@ class Napt:
             return _drop(dropped, *notes)
         return Outcome([with_ends(data, packet, src=end)], notes=notes)
 
-    def _end_outside(self, now: float, data: bytes, packet: Packet) -> tuple[End | None, str, tuple[str, ...]]:
+    def _end_outside(self, now: float, data: bytes, packet: Packet) -> tuple[Endpoint | None, str, tuple[str, ...]]:
         """What the outside sees as the source of a packet; or why nothing; and what happened to the mappings."""
         table = self.tables.get(packet.protocol)
         if table is None or not _has_port(data, packet):
             return None, f"the NAT has no ports to go by in IP protocol {packet.protocol}", ()
         notes = _gone(table.expire(now))
-        inside = End(packet.src, _port(data, packet, is_source=True))
+        inside = Endpoint(packet.src, _port(data, packet, is_source=True))
         peer = _peer(data, packet, packet.dst, is_source=False)
         if self._is_left_alone(packet):
             self._cookies.sent(now, packet.dst, data[packet.udp_payload : packet.udp_end], packet.src)
-            return End(self.address, IKE_PORT), "", notes
+            return Endpoint(self.address, IKE_PORT), "", notes
         mapping = table.of_inside(inside)
         if mapping is None:
             preserve = self.behaviour.port_preserving
@@ -241,11 +242,11 @@ class Napt:
         assert error is not None
         quoted = error.quoted
         table = self.tables.get(quoted.protocol)
-        mapping = table and table.of_inside(End(quoted.dst, _quoted_port(data, quoted, quoted.dst_port)))
+        mapping = table and table.of_inside(Endpoint(quoted.dst, _quoted_port(data, quoted, quoted.dst_port)))
         if not mapping:
             return _drop("the NAT has no mapping for the packet that the error quotes")
         data = with_quoted_end(data, packet, quoted, mapping.outside, is_source=False)
-        return Outcome([with_ends(data, packet, src=End(self.address, _port(data, packet, is_source=True)))])
+        return Outcome([with_ends(data, packet, src=Endpoint(self.address, _port(data, packet, is_source=True)))])
 
     # --- on the way in -----------------------------------------------------------------------------------------
 
@@ -260,18 +261,18 @@ class Napt:
             return _drop(dropped, *notes)
         return Outcome([with_ends(data, packet, dst=end)], notes=notes)
 
-    def _end_inside(self, now: float, data: bytes, packet: Packet) -> tuple[End | None, str, tuple[str, ...]]:
+    def _end_inside(self, now: float, data: bytes, packet: Packet) -> tuple[Endpoint | None, str, tuple[str, ...]]:
         """Who inside is meant by a packet; or why nobody; and what happened to the mappings."""
         table = self.tables.get(packet.protocol)
         if table is None or not _has_port(data, packet):
             return None, f"the NAT has no ports to go by in IP protocol {packet.protocol}", ()
         notes = _gone(table.expire(now))
-        outside = End(packet.dst, _port(data, packet, is_source=False))
+        outside = Endpoint(packet.dst, _port(data, packet, is_source=False))
         if self._is_left_alone(packet):
             address = self._cookies.meant(now, packet.src, data[packet.udp_payload : packet.udp_end])
             if address is None:
                 return None, "the NAT knows no exchange on port 500 with this cookie", notes
-            return End(address, IKE_PORT), "", notes
+            return Endpoint(address, IKE_PORT), "", notes
         mapping = table.of_outside(outside)
         if mapping is None:
             return None, f"the NAT has no mapping for {outside}", notes
@@ -292,17 +293,17 @@ class Napt:
         if inside is None:
             return _drop("the NAT has no mapping for the packet that the error quotes")
         data = with_quoted_end(data, packet, quoted, inside, is_source=True)
-        return Outcome([with_ends(data, packet, dst=End(inside.address, _port(data, packet, is_source=False)))])
+        return Outcome([with_ends(data, packet, dst=Endpoint(inside.address, _port(data, packet, is_source=False)))])
 
-    def _quoted_inside(self, now: float, data: bytes, quoted: Quoted) -> End | None:
+    def _quoted_inside(self, now: float, data: bytes, quoted: Quoted) -> Endpoint | None:
         table = self.tables.get(quoted.protocol)
         if table is None:
             return None
         table.expire(now)
         if self.behaviour.ipsec_aware and quoted.src_port == quoted.dst_port == IKE_PORT:
             address = self._cookies.meant(now, quoted.dst, data[quoted.payload + 8 : quoted.payload + 16])
-            return End(address, IKE_PORT) if address is not None else None
-        mapping = table.of_outside(End(quoted.src, _quoted_port(data, quoted, quoted.src_port)))
+            return Endpoint(address, IKE_PORT) if address is not None else None
+        mapping = table.of_outside(Endpoint(quoted.src, _quoted_port(data, quoted, quoted.src_port)))
         return mapping.inside if mapping else None
 
     # --- fragments, and restarts -------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A network: a clock, nodes, links between them, and who watches.
 
     network = Network(seed="7")
-    client, server = network.endpoint("client"), network.endpoint("server")
+    client, server = network.plain_host("client"), network.plain_host("server")
     network.connect(client, "10.0.0.2", server, "10.0.0.1", Conditions(loss=0.1))
     client.send_udp(server.address, 4500, 4500, b"hello")
     network.clock.run(until=1.0)
@@ -16,10 +16,10 @@ from typing import TypeVar
 
 from nicsim.network.chance import Chance
 from nicsim.network.clock import Clock
-from nicsim.network.endpoint import Endpoint
 from nicsim.network.events import Observer
 from nicsim.network.link import PERFECT, Conditions, Interface, Link, Node
 from nicsim.network.nat import Translator
+from nicsim.network.plain_host import PlainHost
 from nicsim.network.router import Router
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -37,9 +37,9 @@ class Network:
         self.nodes: dict[str, Node] = {}
         self._interfaces = 0
 
-    def endpoint(self, name: str) -> Endpoint:
+    def plain_host(self, name: str) -> PlainHost:
         """A plain host."""
-        return self.add(Endpoint(name, self.clock, self.observers))
+        return self.add(PlainHost(name, self.clock, self.observers))
 
     def router(self, name: str, translator: Translator | None = None) -> Router:
         """A router, or a NAT."""

@@ -6,8 +6,7 @@ stays zero. For routers and NATs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from nicsim.events import Endpoint
 from nicsim.wire.checksum import adjusted_checksum, internet_checksum
 from nicsim.wire.esp import PROTOCOL_UDP
 from nicsim.wire.icmp import ICMP_HEADER_LENGTH, PROTOCOL_ICMP, Quoted
@@ -21,17 +20,6 @@ _SRC_AT, _DST_AT = 12, 16
 _ICMP_CHECKSUM_AT, _ICMP_IDENTIFIER_AT = 2, 4
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """An IPv4 address and a port; in ICMP echo the identifier stands for the port."""
-
-    address: bytes
-    port: int
-
-    def __str__(self) -> str:
-        return f"{'.'.join(str(octet) for octet in self.address)}:{self.port}"
-
-
 def one_hop_on(packet: bytes) -> bytes:
     """The packet with its TTL or hop limit lowered by one, and the IPv4 header checksum with it."""
     changed = bytearray(packet)
@@ -43,7 +31,7 @@ def one_hop_on(packet: bytes) -> bytes:
     return bytes(changed)
 
 
-def with_ends(data: bytes, packet: Packet, src: End | None = None, dst: End | None = None) -> bytes:
+def with_ends(data: bytes, packet: Packet, src: Endpoint | None = None, dst: Endpoint | None = None) -> bytes:
     """The IPv4 packet `data`, described by `packet`, with another source or destination or both.
 
     Ports change where the packet has some: in UDP, TCP and ICMP echo, and not in a later fragment.
@@ -57,7 +45,7 @@ def with_ends(data: bytes, packet: Packet, src: End | None = None, dst: End | No
 
 
 def _rewrite(
-    changed: bytearray, start: int, payload: int, limit: int, protocol: int | None, end: End, at: int, port_at: int
+    changed: bytearray, start: int, payload: int, limit: int, protocol: int | None, end: Endpoint, at: int, port_at: int
 ) -> None:
     """Put `end` into the IP packet at `start`, whose address of that end is at `at` and whose port at `port_at`.
 
@@ -81,7 +69,7 @@ def _rewrite(
         _mend(changed, payload + _ICMP_CHECKSUM_AT, old, new)
 
 
-def with_quoted_end(data: bytes, packet: Packet, quoted: Quoted, end: End, *, is_source: bool) -> bytes:
+def with_quoted_end(data: bytes, packet: Packet, quoted: Quoted, end: Endpoint, *, is_source: bool) -> bytes:
     """The ICMP error `data` with another end in the packet it quotes; its own addresses are not touched."""
     changed = bytearray(data)
     protocol = quoted.protocol if quoted.src_port >= 0 or quoted.protocol == PROTOCOL_ICMP else None

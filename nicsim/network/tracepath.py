@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nicsim.network.clock import Timer
-from nicsim.network.endpoint import LEAST_MTU, Endpoint
+from nicsim.network.plain_host import LEAST_MTU, PlainHost
 from nicsim.wire.headers import format_address
 from nicsim.wire.icmp import IcmpError, IcmpErrorKind
 
@@ -31,15 +31,15 @@ _HOST_WIDTH = 52
 
 
 class Tracepath:
-    """One run from an endpoint to an address; `lines` grows as the clock goes on, until `finished`."""
+    """One run from a host to an address; `lines` grows as the clock goes on, until `finished`."""
 
-    def __init__(self, endpoint: Endpoint, dst: bytes, on_finish: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, host: PlainHost, dst: bytes, on_finish: Callable[[], None] = lambda: None) -> None:
         self.lines: list[str] = []
         # What a line said of the path MTU, in order; the first is the own link's.
         self.path_mtus: list[int] = []
         self.finished = False
         self.reached = False
-        self._endpoint = endpoint
+        self._host = host
         self._dst = dst
         self._on_finish = on_finish
         self._ttl = 1
@@ -55,9 +55,9 @@ class Tracepath:
 
     def start(self) -> None:
         """Send the first probe."""
-        self._learn(self._endpoint.path_mtu(self._dst))
+        self._learn(self._host.path_mtu(self._dst))
         self._print(f"{self._ttl:2}?: {'[LOCALHOST]':<36} pmtu {self.path_mtu}")
-        self._endpoint.on_error.append(self._answered)
+        self._host.on_error.append(self._answered)
         self._probe()
 
     def _learn(self, mtu: int) -> None:
@@ -68,10 +68,10 @@ class Tracepath:
 
     def _probe(self) -> None:
         port = FIRST_PORT + len(self._probes)
-        self._probes[port] = self._ttl, self._endpoint.clock.now
+        self._probes[port] = self._ttl, self._host.clock.now
         self._tries += 1
-        self._timer = self._endpoint.clock.after(PATIENCE, self._no_answer)
-        self._endpoint.send_probe(self._dst, SOURCE_PORT, port, self.path_mtu, self._ttl)
+        self._timer = self._host.clock.after(PATIENCE, self._no_answer)
+        self._host.send_probe(self._dst, SOURCE_PORT, port, self.path_mtu, self._ttl)
 
     def _no_answer(self) -> None:
         if self._tries < TRIES:
@@ -103,7 +103,7 @@ class Tracepath:
             self._timer.cancel()
         back = min(initial - reply_ttl for initial in _INITIAL_TTLS if initial >= reply_ttl) + 1
         asymmetric = f"asymm {back:2} " if back != ttl else ""
-        took = f"{(self._endpoint.clock.now - sent) * 1000:.3f}ms"
+        took = f"{(self._host.clock.now - sent) * 1000:.3f}ms"
         line = f"{ttl:2}:  {format_address(sender):<{_HOST_WIDTH}} {asymmetric}{took} "
         if error.kind is IcmpErrorKind.TIME_EXCEEDED:
             self._print(line)
@@ -124,5 +124,5 @@ class Tracepath:
     def _finish(self, summary: str) -> None:
         self.finished = True
         self._print(f"     {summary}")
-        self._endpoint.on_error.remove(self._answered)
+        self._host.on_error.remove(self._answered)
         self._on_finish()

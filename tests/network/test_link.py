@@ -13,7 +13,7 @@ from nicsim.wire.packet import parse_frame
 def ran(conditions: Conditions, packets: int = 500, seed: str = "1") -> tuple[list[Event], list[tuple[float, bytes]]]:
     """Numbered datagrams over one link, 10 ms apart: what was observed, and what came out of it when."""
     network, events, got = Network(seed), [], []
-    client, server = network.endpoint("client"), network.endpoint("server")
+    client, server = network.plain_host("client"), network.plain_host("server")
     network.connect(client, "10.0.0.2", server, "10.0.0.1", conditions)
     network.observers.append(events.append)
     server.bind(9, lambda src, port, data: got.append((network.clock.now, data)))
@@ -72,7 +72,7 @@ def test_damage_is_one_bit_and_no_checksum_lets_it_through() -> None:
 
 def test_what_is_longer_than_the_mtu_does_not_pass() -> None:
     network, events = Network("1"), []
-    client, server = network.endpoint("client"), network.endpoint("server")
+    client, server = network.plain_host("client"), network.plain_host("server")
     end, _ = network.connect(client, "10.0.0.2", server, "10.0.0.1", Conditions(mtu=100))
     network.observers.append(events.append)
     end.send(b"\x45" + bytes(100))
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_events_and_another_does_not() -> None:
 
 def test_directions_draw_apart_and_frames_have_the_ends_addresses() -> None:
     network, frames = Network("1"), []
-    client, server = network.endpoint("client"), network.endpoint("server")
+    client, server = network.plain_host("client"), network.plain_host("server")
     here, there = network.connect(client, "10.0.0.2", server, "10.0.0.1")
     here.taps.append(lambda time, frame: frames.append((time, frame)))
     server.bind(9, lambda src, port, data: server.send_udp(src, 9, port, data))

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nicsim.events import Endpoint
 from nicsim.network.mappings import pool_of
 from nicsim.network.nat import AddressNat, Filtering, Fragments, Napt, NaptBehaviour, Outcome
-from nicsim.network.rewriting import End, one_hop_on, with_ends
+from nicsim.network.rewriting import one_hop_on, with_ends
 from nicsim.wire.checksum import udp_checksum
 from nicsim.wire.fragmentation import fragment_ipv4
 from nicsim.wire.headers import build_ipv4, build_ipv6, build_udp, parse_address
@@ -62,8 +63,12 @@ def test_a_rewritten_datagram_is_what_scapy_computes_anew(
     packet = datagram(src_port=port, data=data, checksum=checksum)
     new = draw.draw(st.binary(min_size=4, max_size=4))
     text = ".".join(str(octet) for octet in new)
-    assert with_ends(packet, parsed(packet), src=End(new, new_port)) == recomputed(packet, src=text, sport=new_port)
-    assert with_ends(packet, parsed(packet), dst=End(new, new_port)) == recomputed(packet, dst=text, dport=new_port)
+    assert with_ends(packet, parsed(packet), src=Endpoint(new, new_port)) == recomputed(
+        packet, src=text, sport=new_port
+    )
+    assert with_ends(packet, parsed(packet), dst=Endpoint(new, new_port)) == recomputed(
+        packet, dst=text, dport=new_port
+    )
 
 
 @pytest.mark.peer("scapy")
@@ -75,9 +80,9 @@ def test_rewritten_tcp_and_echo_are_what_scapy_computes_anew(data: bytes, new: b
 
     text = ".".join(str(octet) for octet in new)
     tcp = bytes(IP(src="10.0.0.2", dst="203.0.113.2") / TCP(sport=1234, dport=80) / data)
-    assert with_ends(tcp, parsed(tcp), src=End(new, port)) == recomputed(tcp, src=text, sport=port)
+    assert with_ends(tcp, parsed(tcp), src=Endpoint(new, port)) == recomputed(tcp, src=text, sport=port)
     echo = build_echo_request(CLIENT, SERVER, 77, 1, data)
-    assert with_ends(echo, parsed(echo), src=End(new, port)) == recomputed(echo, src=text, id=port)
+    assert with_ends(echo, parsed(echo), src=Endpoint(new, port)) == recomputed(echo, src=text, id=port)
 
 
 @pytest.mark.peer("scapy")

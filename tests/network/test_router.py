@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from nicsim.network.clock import Clock
-from nicsim.network.endpoint import Endpoint
 from nicsim.network.events import Crossing, Dropped, Event, Noted
 from nicsim.network.link import Conditions
 from nicsim.network.nat import Napt, NaptBehaviour, Translator
 from nicsim.network.network import Network
+from nicsim.network.plain_host import PlainHost
 from nicsim.network.router import ErrorLimit, Router, Routes
 from nicsim.wire.headers import build_ipv6, build_udp, parse_address
 from nicsim.wire.icmp import IcmpError, IcmpErrorKind
@@ -23,7 +23,7 @@ class Line:
         self.network = Network("1")
         self.events: list[Event] = []
         self.network.observers.append(self.events.append)
-        self.client, self.server = self.network.endpoint("client"), self.network.endpoint("server")
+        self.client, self.server = self.network.plain_host("client"), self.network.plain_host("server")
         self.router = Router("router", self.network.clock, self.network.observers, translator, limit)
         self.network.add(self.router)
         _, inside = self.network.connect(self.client, "10.0.0.2", self.router, "10.0.0.1")
@@ -124,7 +124,7 @@ def test_the_longest_prefix_decides() -> None:
     network = Network("1")
     hub = network.router("hub")
     ends = [
-        network.connect(hub, "10.0.0.1", network.endpoint(f"e{number}"), f"10.0.{number}.2")[0] for number in range(3)
+        network.connect(hub, "10.0.0.1", network.plain_host(f"e{number}"), f"10.0.{number}.2")[0] for number in range(3)
     ]
     hub.routes.add("0.0.0.0/0", ends[0])
     hub.routes.add("10.0.0.0/8", ends[1])
@@ -190,7 +190,7 @@ def test_a_nat_hides_the_inside_both_ways_and_its_own_errors_too() -> None:
 def test_path_mtu_discovery_works_through_a_nat() -> None:
     """The router behind the NAT complains about the translated packet; the client must recognise its own."""
     network = Network("1")
-    client, server = network.endpoint("client"), network.endpoint("server")
+    client, server = network.plain_host("client"), network.plain_host("server")
     box, hub = network.router("nat", nat()), network.router("hub")
     _, inside = network.connect(client, "10.0.0.2", box, "10.0.0.1")
     outside, upstream = network.connect(box, "203.0.113.1", hub, "203.0.113.254")
@@ -234,11 +234,11 @@ def test_a_host_without_a_listener_says_so_and_answers_echo() -> None:
     assert line.errors[0][1] == line.server.address
 
 
-def test_an_endpoint_takes_only_what_is_for_it_and_whole() -> None:
-    host = Endpoint("host", Clock())
+def test_a_host_takes_only_what_is_for_it_and_whole() -> None:
+    host = PlainHost("host", Clock())
     network = Network("1")
     network.add(host)
-    other = network.endpoint("other")
+    other = network.plain_host("other")
     network.connect(host, "10.0.0.2", other, "10.0.0.3")
     events: list[Event] = []
     host._observers = [events.append]  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from nicsim.wire.headers import parse_address
 def traced(*links: Conditions, server: str = "10.9.9.9", seed: str = "1") -> Tracepath:
     """From a client over routers r1, r2, ... to a server, with these links between them in order."""
     network = Network(seed)
-    client, target = network.endpoint("client"), network.endpoint("server")
+    client, target = network.plain_host("client"), network.plain_host("server")
     routers = [network.router(f"r{number}") for number in range(1, len(links))]
     nodes = [client, *routers, target]
     for number, conditions in enumerate(links):
@@ -77,7 +77,7 @@ def test_a_path_mtu_that_cannot_be_is_not_believed(mtu: int) -> None:
     from nicsim.wire.icmp import IcmpErrorKind, build_icmp_error
 
     network = Network("1")
-    client, liar = network.endpoint("client"), Liar(mtu)
+    client, liar = network.plain_host("client"), Liar(mtu)
     _, there = network.connect(client, "10.0.0.2", liar, "10.0.0.1")
     liar.answer = lambda packet: there.send(  # type: ignore[method-assign]
         build_icmp_error(IcmpErrorKind.PACKET_TOO_BIG, there.address, packet, mtu=mtu)

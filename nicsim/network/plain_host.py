@@ -35,7 +35,7 @@ ErrorHandler = Callable[[IcmpError, bytes, int], None]
 """Called with an ICMP error, who sent it, and the TTL with which it came."""
 
 
-class Endpoint:
+class PlainHost:
     """A host with one interface."""
 
     def __init__(self, name: str, clock: Clock, observers: Iterable[Observer] = ()) -> None:
