@@ -35,7 +35,7 @@ class Network:
         # Called with every event, in order; add to it before the network runs.
         self.observers: list[Observer] = []
         self.nodes: dict[str, Node] = {}
-        self._interfaces = 0
+        self.interfaces: list[Interface] = []
 
     def plain_host(self, name: str) -> PlainHost:
         """A plain host."""
@@ -57,14 +57,15 @@ class Network:
         """A link between two nodes, and the address that each has on it."""
         link = Link(conditions, self.clock, self.observers)
         ends = [
-            Interface(node, ip_address(address).packed, self._next_mac(), link)
-            for node, address in ((first, first_address), (second, second_address))
+            Interface(node, ip_address(address).packed, _mac(len(self.interfaces) + number), link)
+            for number, (node, address) in enumerate(((first, first_address), (second, second_address)), start=1)
         ]
         link.join(ends[0], ends[1], self.chance.child(f"link {first.name} - {second.name}"))
+        self.interfaces += ends
         for end in ends:
             end.node.attach(end)
         return ends[0], ends[1]
 
-    def _next_mac(self) -> bytes:
-        self._interfaces += 1
-        return (_LOCALLY_ADMINISTERED + self._interfaces).to_bytes(6, "big")
+
+def _mac(number: int) -> bytes:
+    return (_LOCALLY_ADMINISTERED + number).to_bytes(6, "big")
