@@ -56,7 +56,8 @@ PARTS: dict[str, Part] = {
     "nicsim.lessons":      Part(5),
     "nicsim.panel":        Part(5),
     "nicsim.report":       Part(6, up_to=2, also=(
-        "nicsim.replay.results", "nicsim.panel.claims", "nicsim.panel.decode", "nicsim.panel.answers",
+        "nicsim.replay.results", "nicsim.scenario.results", "nicsim.panel.claims", "nicsim.panel.decode",
+        "nicsim.panel.answers",
     )),
     "nicsim.cli":          Part(7),
     "nicsim.__main__":     Part(7, also=("nicsim.cli",)),

@@ -16,6 +16,7 @@ from nicsim.cli.nic import nic
 from nicsim.cli.oids import oids
 from nicsim.cli.profile import profile
 from nicsim.cli.replay import replay
+from nicsim.cli.scenario import scenario
 from nicsim.cli.why import why
 
 BAD_INPUT = 2
@@ -50,6 +51,7 @@ app.command()(oids)
 app.command()(why)
 app.command()(impairments)
 app.add_typer(profile)
+app.add_typer(scenario)
 app.command()(nic)
 
 

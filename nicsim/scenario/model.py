@@ -1,0 +1,354 @@
+"""What a scenario file says: nodes, links, steps in virtual time, and what must be seen.
+
+    name = "keepalive-holds-a-mapping"
+    about = "..."
+    duration = 120.0
+
+    [nodes.client]
+    kind = "plain"
+
+    [nodes.nat]
+    kind = "nat"
+    outside = "server"
+
+    [[links]]
+    ends = ["client 10.0.0.2", "nat 10.0.0.1"]
+
+    [[steps]]
+    do = "send"
+    ...
+
+    [[expectations]]
+    see = "received"
+    ...
+
+Times are seconds, sizes bytes, probabilities 0 to 1. A file is a page of text that a person wrote: everything in it
+is checked here, and sizes are bounded, so that no file can make a run endless.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Address, ip_address
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nicsim.errors import InputError
+from nicsim.network.link import Conditions
+from nicsim.network.nat import Filtering, Fragments
+
+LONGEST_FILE = 1 << 20
+"""Bytes."""
+LONGEST_RUN = 7 * 86400.0
+
+
+def _address(text: str) -> str:
+    ip_address(text)
+    return text
+
+
+def _address_v4(text: str) -> str:
+    IPv4Address(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+AddressV4 = Annotated[str, AfterValidator(_address_v4)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Time = Annotated[float, Field(ge=0, le=LONGEST_RUN, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Times = Annotated[int, Field(ge=1, le=100_000)]
+Length = Annotated[int, Field(ge=0, le=65000)]
+
+
+class _Model(BaseModel):
+    # Not strict: TOML writes 1 where 1.0 is meant. pydantic still takes no text for a number.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- nodes ---------------------------------------------------------------------------------------------------------
+
+
+class PlainNode(_Model):
+    """A host without IPsec."""
+
+    kind: Literal["plain"]
+    # Ports on which datagrams are taken; what comes to others is answered with "port unreachable".
+    ports: list[Port] = []
+    # Sends every datagram back to where it came from.
+    echoes: bool = False
+
+
+class RouterNode(_Model):
+    """A router."""
+
+    kind: Literal["router"]
+    # The node at the other end of the link for everything that has no route of its own.
+    default: Name | None = None
+
+
+class NatNode(_Model):
+    """A router with a NAT in it."""
+
+    kind: Literal["nat"]
+    # The node at the other end of the link that is outside.
+    outside: Name
+    # 1:1: the outside address of each inside one. Without it, ports are translated too, and all share one address.
+    addresses: dict[AddressV4, AddressV4] | None = None
+    port_preserving: bool = True
+    udp_timeout: Time = 120.0
+    inbound_refresh: bool = False
+    filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
+    fragments: Fragments = Fragments.REASSEMBLE
+    ipsec_aware: bool = False
+
+
+Node = Annotated[PlainNode | RouterNode | NatNode, Field(discriminator="kind")]
+
+
+class Link(_Model):
+    """A link between two nodes, each with its address there: "client 10.0.0.2"."""
+
+    ends: tuple[str, str]
+    delay: Time = 0.001
+    mtu: Annotated[int, Field(ge=68, le=65535)] = 1500
+    loss: Probability = 0.0
+    duplication: Probability = 0.0
+    reordering: Probability = 0.0
+    corruption: Probability = 0.0
+    late: Time = 0.02
+
+    @model_validator(mode="after")
+    def _ends_are_nodes_with_addresses(self) -> Self:
+        for end in self.ends:
+            parts = end.split()
+            if len(parts) != 2:
+                raise ValueError(f"an end needs a node and its address, like 'client 10.0.0.2', not {end!r}")
+            ip_address(parts[1])
+        return self
+
+    def end(self, number: int) -> tuple[str, str]:
+        """Node and address of one end."""
+        node, address = self.ends[number].split()
+        return node, address
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the network needs to know."""
+        return Conditions(
+            self.delay, self.mtu, self.loss, self.duplication, self.reordering, self.corruption, self.late
+        )
+
+
+# --- steps ---------------------------------------------------------------------------------------------------------
+
+
+class _Step(_Model):
+    at: Time = 0.0
+
+
+class SendStep(_Step):
+    """A plain host sends a datagram, or several."""
+
+    do: Literal["send"]
+    source: Name
+    # A node, by the first address it has, or an address.
+    to: str
+    port: Port
+    source_port: Port
+    data: str = "hello"
+    # Bytes of data, where it is more than the text; it is filled up with zeros.
+    length: Length = 0
+    times: Times = 1
+    every: Time = 1.0
+
+
+class KeepaliveStep(_Step):
+    """A plain host sends NAT keepalives, one byte of ones each."""
+
+    do: Literal["keepalive"]
+    source: Name
+    to: str
+    port: Port = 4500
+    source_port: Port = 4500
+    times: Times = 1
+    every: Time = 20.0
+
+
+class RestartStep(_Step):
+    """A NAT starts again: it loses its mappings and makes others."""
+
+    do: Literal["restart"]
+    node: Name
+
+
+class TracepathStep(_Step):
+    """A plain host finds out the path MTU to somewhere."""
+
+    do: Literal["tracepath"]
+    source: Name
+    to: str
+
+
+Step = Annotated[SendStep | KeepaliveStep | RestartStep | TracepathStep, Field(discriminator="do")]
+
+
+# --- expectations --------------------------------------------------------------------------------------------------
+
+
+class _Counted(_Model):
+    """How often something must be seen, and when: at least once unless more is said."""
+
+    count: Count | None = None
+    at_least: Count | None = None
+    at_most: Count | None = None
+    after: Time = 0.0
+    before: Time = LONGEST_RUN
+    # What a reader should know: the sentence that the check is printed as.
+    because: str = ""
+
+
+class ReceivedExpectation(_Counted):
+    """Datagrams that came to a plain host's port."""
+
+    see: Literal["received"]
+    node: Name
+    port: Port | None = None
+    source: Address | None = None
+    source_port: Port | None = None
+    length: Length | None = None
+
+
+class CrossingExpectation(_Counted):
+    """Packets on the link from one node to another."""
+
+    see: Literal["crossing"]
+    source: Name
+    target: Name
+    # "IKE", "ESP", "keepalive", ...: how the ladder begins its line.
+    what: str | None = None
+    source_port: Port | None = None
+    port: Port | None = None
+    source_address: Address | None = None
+    target_address: Address | None = None
+    size: int | None = None
+    fate: Literal["carried", "lost", "duplicated", "late", "corrupted", "too big"] | None = None
+
+
+class DroppedExpectation(_Counted):
+    """Packets that ended at a node for a reason."""
+
+    see: Literal["dropped"]
+    node: Name
+    # Part of the sentence that says why.
+    why: str = ""
+
+
+class NotedExpectation(_Counted):
+    """What a node said of itself."""
+
+    see: Literal["noted"]
+    node: Name
+    what: str
+
+
+class PathMtusExpectation(_Model):
+    """What the tracepath of a node found, in order: its own link first."""
+
+    see: Literal["path-mtus"]
+    node: Name
+    path_mtus: list[int]
+    reached: bool = True
+    because: str = ""
+
+
+Expectation = Annotated[
+    ReceivedExpectation | CrossingExpectation | DroppedExpectation | NotedExpectation | PathMtusExpectation,
+    Field(discriminator="see"),
+]
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+class Scenario(_Model):
+    """One scenario file."""
+
+    name: Name
+    # One sentence.
+    about: str
+    # Where the story comes from: a section of docs/spec, a page, a rule.
+    source: str = ""
+    seed: str = "1"
+    duration: Annotated[float, Field(gt=0, le=LONGEST_RUN)]
+    nodes: Annotated[dict[Name, Node], Field(min_length=1, max_length=5000)]
+    links: Annotated[list[Link], Field(min_length=1, max_length=10_000)]
+    steps: Annotated[list[Step], Field(max_length=10_000)] = []
+    expectations: Annotated[list[Expectation], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="after")
+    def _names_are_nodes(self) -> Self:
+        for what, name in self._named_nodes():
+            if name not in self.nodes:
+                raise ValueError(f"{what} names the node {name!r}, which is none of {', '.join(self.nodes)}")
+        neighbours = {frozenset((link.end(0)[0], link.end(1)[0])) for link in self.links}
+        for name, node in self.nodes.items():
+            onward = node.outside if isinstance(node, NatNode) else getattr(node, "default", None)
+            if onward is not None and frozenset((name, onward)) not in neighbours:
+                raise ValueError(f"{name} needs a link to {onward}")
+        return self
+
+    def _named_nodes(self) -> list[tuple[str, str]]:
+        named = [(f"link {number}", link.end(end)[0]) for number, link in enumerate(self.links, 1) for end in (0, 1)]
+        for kind, parts in (("step", self.steps), ("expectation", self.expectations)):
+            for number, part in enumerate(parts, 1):
+                for field in ("source", "node", "target"):
+                    name = getattr(part, field, None)
+                    if name is not None and not (kind == "expectation" and _is_address(name)):
+                        named.append((f"{kind} {number}", name))
+        return named
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def parse_scenario(text: str, where: str) -> Scenario:
+    """The scenario that a text describes. Raises InputError with its first fault."""
+    try:
+        return Scenario.model_validate(_toml(text, where))
+    except ValidationError as error:
+        raise InputError(_faults(error, where)[0]) from None
+
+
+def scenario_faults(text: str, where: str) -> list[str]:
+    """Everything that is wrong with a scenario's text, a line each; nothing where it can be run."""
+    try:
+        Scenario.model_validate(_toml(text, where))
+    except ValidationError as error:
+        return _faults(error, where)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or an integer of too many digits
+        raise InputError(f"{where}: is no TOML: {error}") from None
+
+
+def _faults(error: ValidationError, where: str) -> list[str]:
+    faults = []
+    for fault in error.errors():
+        place = ".".join(repr(part)[1:-1] if isinstance(part, str) else str(part) for part in fault["loc"])
+        faults.append(f"{where}: {place or 'the scenario'}: {' '.join(fault['msg'].split())}")
+    return faults
