@@ -50,14 +50,14 @@ def check(
     Example: nicsim scenario check my-story.toml
     """
     from nicsim.scenario.catalogue import scenario_text
-    from nicsim.scenario.stage import stage_faults
+    from nicsim.scenario.run import faults
 
-    faults = stage_faults(*scenario_text(file))
+    found = faults(*scenario_text(file))
     if as_json:
-        typer.echo(json.dumps({"file": file, "ok": not faults, "faults": faults}))
+        typer.echo(json.dumps({"file": file, "ok": not found, "faults": found}))
     else:
-        typer.echo("\n".join(faults) or "OK")
-    return BAD_INPUT if faults else 0
+        typer.echo("\n".join(found) or "OK")
+    return BAD_INPUT if found else 0
 
 
 @scenario.command()

@@ -72,9 +72,7 @@ def ladder(nodes: Sequence[str], lines: Iterable[Line]) -> Iterator[str]:
 
 def _columns(nodes: Sequence[str], lines: Iterable[Line]) -> dict[str, int]:
     """Where each node's column stands, far enough from the one before for whatever goes between them."""
-    gaps = [
-        max(LEAST_GAP, (len(first) + len(second)) // 2 + 2) for first, second in zip(nodes, nodes[1:], strict=False)
-    ]
+    gaps = [max(LEAST_GAP, (len(first) + len(second)) // 2 + 2) for first, second in pairwise(nodes)]
     place = {node: number for number, node in enumerate(nodes)}
     for line in lines:
         if line.kind is LineKind.PACKET:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nicsim.errors import InputError
 from nicsim.network.events import Crossing, Dropped, Event, Fate
 from nicsim.network.recording import Point, Recording
-from nicsim.network.router import Router
-from nicsim.network.tracepath import Tracepath
 from nicsim.scenario.checks import check
-from nicsim.scenario.model import KeepaliveStep, RestartStep, Scenario, SendStep, Step, TracepathStep
+from nicsim.scenario.model import Scenario, parse_scenario, scenario_faults
 from nicsim.scenario.results import Line, LineKind, ScenarioResult, Transcript
 from nicsim.scenario.sight import see
-from nicsim.scenario.stage import Stage, set_stage
-from nicsim.wire.esp import KEEPALIVE
+from nicsim.scenario.stage import set_stage
+from nicsim.scenario.steps import plan
 
 MOST_LINES = 1_000_000
 """Of one run; what a reader could want is far less, and a mistaken file far more."""
@@ -38,8 +35,7 @@ class Run:
         stage.network.observers.append(self._observe)
         if record:
             self.points = list(Recording(stage.network).points.values())
-        for step in scenario.steps:
-            _plan(stage, step)
+        plan(stage, scenario.steps)
         stage.network.clock.run(until=scenario.duration)
         self.result.ended = stage.network.clock.now
         self.result.transcripts = [
@@ -77,28 +73,13 @@ def line_of(event: Event) -> Line:
     return Line(event.time, LineKind.NOTE, event.node, event.what)
 
 
-def _plan(stage: Stage, step: Step) -> None:
-    """Put a step on the clock."""
-    clock = stage.network.clock
-    if isinstance(step, SendStep | KeepaliveStep):
-        for number in range(step.times):
-            clock.at(step.at + number * step.every, _sending(stage, step))
-    elif isinstance(step, RestartStep):
-        router = stage.node(step.node)
-        if not isinstance(router, Router):
-            raise InputError(f"the node {step.node} needs to be a NAT to be restarted")
-        clock.at(step.at, router.restart)
-    else:
-        clock.at(step.at, _tracing(stage, step))
-
-
-def _sending(stage: Stage, step: SendStep | KeepaliveStep) -> Callable[[], None]:
-    host, target = stage.plain_host(step.source), stage.address(step.to)
-    data = KEEPALIVE if isinstance(step, KeepaliveStep) else step.data.encode().ljust(step.length, b"\0")
-    return lambda: host.send_udp(target, step.source_port, step.port, data)
-
-
-def _tracing(stage: Stage, step: TracepathStep) -> Callable[[], None]:
-    host, target = stage.plain_host(step.source), stage.address(step.to)
-    trace = stage.traces[step.source] = Tracepath(host, target)
-    return trace.start
+def faults(text: str, where: str) -> list[str]:
+    """Everything that is wrong with a scenario's text, a line each; nothing where it can be run."""
+    found = scenario_faults(text, where)
+    if not found:
+        scenario = parse_scenario(text, where)
+        try:
+            plan(set_stage(scenario, "check"), scenario.steps)
+        except InputError as error:
+            return [f"{where}: {error}"]
+    return found

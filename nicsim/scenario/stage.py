@@ -14,7 +14,7 @@ from nicsim.network.router import Router
 from nicsim.network.routing import ANYWHERE, find_routes
 from nicsim.network.tracepath import Tracepath
 from nicsim.scenario import model
-from nicsim.scenario.model import NatNode, PlainNode, RouterNode, Scenario, parse_scenario, scenario_faults
+from nicsim.scenario.model import NatNode, PlainNode, RouterNode, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +149,3 @@ def _open_port(stage: Stage, host: PlainHost, port: int, node: model.PlainNode) 
             host.send_udp(source, port, source_port, data)
 
     host.bind(port, took)
-
-
-def stage_faults(text: str, where: str) -> list[str]:
-    """Everything that is wrong with a scenario's text, a line each; nothing where it can be run."""
-    faults = scenario_faults(text, where)
-    if not faults:
-        try:
-            set_stage(parse_scenario(text, where), "check")
-        except InputError as error:
-            return [f"{where}: {error}"]
-    return faults

@@ -1,0 +1,45 @@
+"""The steps of a scenario, put on the clock of its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from nicsim.errors import InputError
+from nicsim.network.router import Router
+from nicsim.network.tracepath import Tracepath
+from nicsim.scenario.model import KeepaliveStep, RestartStep, SendStep, Step, TracepathStep
+from nicsim.scenario.stage import Stage
+from nicsim.wire.esp import KEEPALIVE
+
+
+def plan(stage: Stage, steps: Iterable[Step]) -> None:
+    """Have every step happen at its time. Raises InputError for what its node cannot do."""
+    for step in steps:
+        _plan(stage, step)
+
+
+def _plan(stage: Stage, step: Step) -> None:
+    """Put a step on the clock."""
+    clock = stage.network.clock
+    if isinstance(step, SendStep | KeepaliveStep):
+        for number in range(step.times):
+            clock.at(step.at + number * step.every, _sending(stage, step))
+    elif isinstance(step, RestartStep):
+        router = stage.node(step.node)
+        if not isinstance(router, Router):
+            raise InputError(f"the node {step.node} needs to be a NAT to be restarted")
+        clock.at(step.at, router.restart)
+    else:
+        clock.at(step.at, _tracing(stage, step))
+
+
+def _sending(stage: Stage, step: SendStep | KeepaliveStep) -> Callable[[], None]:
+    host, target = stage.plain_host(step.source), stage.address(step.to)
+    data = KEEPALIVE if isinstance(step, KeepaliveStep) else step.data.encode().ljust(step.length, b"\0")
+    return lambda: host.send_udp(target, step.source_port, step.port, data)
+
+
+def _tracing(stage: Stage, step: TracepathStep) -> Callable[[], None]:
+    host, target = stage.plain_host(step.source), stage.address(step.to)
+    trace = stage.traces[step.source] = Tracepath(host, target)
+    return trace.start
