@@ -103,6 +103,7 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT
     del state.associations[association.handle]
+    state.withdrawn.discard(association.handle)
     done = yield from clear(state, given_up(state, association))
 
     # ANSWER
@@ -122,6 +123,7 @@ def delete_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT: the host counts, so an entry it names goes, whoever still needs it (N-PE-4, A-7)
     del state.associations[association.handle]
+    state.withdrawn.discard(association.handle)
     rows = given_up(state, association)
     if entry_handle:
         rows.append((Table.PARSER, state.parser_entries.pop(entry_handle).slot))

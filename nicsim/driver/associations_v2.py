@@ -160,6 +160,7 @@ def delete_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT: all of them are gone for the host before the first row is, so that a reset in between brings none back
     associations = [state.associations.pop(handle) for handle in handles]
+    state.withdrawn.difference_update(handles)
     done = yield from clear(state, [place for sa in associations for place in given_up(state, sa)])
 
     # ANSWER: a delete that pended must end with SUCCESS; a row that would not clear is marked (N-DEL-4)

@@ -15,7 +15,8 @@ from dataclasses import astuple, replace
 from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from nicsim.driver.handles import OWN_PARSER_ROW, Configuration, DriverState, version2_left
-from nicsim.driver.operations import Operation, RowOperation, Steps
+from nicsim.driver.operations import Operation, RowOperation, Steps, clear
+from nicsim.driver.withdrawal import exchange_rows
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
@@ -316,8 +317,9 @@ def set_encapsulation(state: DriverState, request: OidRequest) -> Steps:
 
 
 def configure(state: DriverState, wanted: Configuration) -> Generator[Operation, bool | None, None]:
-    """Apply a configuration and indicate it (N-CP6-1); where version 2 cannot have its parser row, nothing changes."""
-    if needs_own_parser_row(state, wanted):
+    """Apply a configuration and indicate it (N-CP6-1); where the card refuses a row that it needs, nothing changes."""
+    own_row = needs_own_parser_row(state, wanted)
+    if own_row:
         if not state.slots[Table.PARSER].free():
             raise RequestRefused(
                 NdisStatus.RESOURCES, Reason.PARSER_TABLE_FULL, "version 2 needs a parser row, and all are taken"
@@ -328,6 +330,13 @@ def configure(state: DriverState, wanted: Configuration) -> Generator[Operation,
             raise RequestRefused(
                 NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED, f"the card refused parser row {slot} for version 2"
             )
+    try:
+        yield from exchange_rows(state, wanted)
+    except RequestRefused:
+        if own_row:
+            yield from clear(state, [(Table.PARSER, slot)])
+        raise
+    if own_row:
         state.own_parser_row = slot
     state.configuration = wanted
     state.control = control_for(state)

@@ -142,6 +142,8 @@ class DriverState:
     parser_entries: dict[int, ParserEntry] = field(default_factory=dict)
     addresses: dict[AddressRow, SharedAddress] = field(default_factory=dict)
     """Where the card has such a table: each address that inbound associations are for, with its row."""
+    withdrawn: set[int] = field(default_factory=set)
+    """Handles of associations whose rows are out of the card, because what they need is disabled."""
     own_parser_row: int | None = None
     """The slot of version 2's row for port 4500, once it is there."""
     control: CardControl = field(default_factory=CardControl)
@@ -213,6 +215,7 @@ class DriverState:
     def forget_everything(self) -> None:
         """The card is gone, and with it all that was offloaded (N-RST-6)."""
         self.associations.clear()
+        self.withdrawn.clear()
         self.parser_entries.clear()
         self.own_parser_row = None
         self.last_used.clear()

@@ -96,6 +96,8 @@ def shadow_copies(state: DriverState) -> Iterator[RowOperation]:
     for address, shared in state.addresses.items():
         yield RowOperation(Table.ADDRESS, shared.slot, address)
     for association in state.associations.values():
+        if association.handle in state.withdrawn:
+            continue
         for slot, row in association.rows:
             yield RowOperation(association.table, slot, row)
 

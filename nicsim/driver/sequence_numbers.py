@@ -50,8 +50,8 @@ def update_sa(state: DriverState, request: OidRequest) -> Steps:
     slot, row = extended_row(association, update)
     wanted = replace(row, sequence_high=update.sequence_number_high_order)
 
-    # ACT
-    if not (yield RowOperation(association.table, slot, wanted)):
+    # ACT: a row that is out of the card gets its new half with the shadow copy
+    if association.handle not in state.withdrawn and not (yield RowOperation(association.table, slot, wanted)):
         raise RequestRefused(
             NdisStatus.NOT_ACCEPTED, Reason.ROW_WRITE_FAILED, f"the card refused {association.table.value} row {slot}"
         )

@@ -31,6 +31,8 @@ from offload_oids.ipsec_sa_v2 import (
     IpsecOffloadV2Operation,
     IpsecOffloadV2SecurityAssociation,
 )
+from offload_oids.layout import size_through
+from offload_oids.ndis_offload import NdisObjectHeader
 
 PROTOCOL_ESP, PROTOCOL_AH = 50, 51
 Layer = tuple[int, int]
@@ -104,6 +106,8 @@ class Asked:
     deletes: tuple[int, ...] = ()
     deletes_entry: int = 0
     enables: bool = False
+    well_formed: bool = True
+    """False for a list whose headers a driver may refuse, whatever it names."""
 
     @property
     def is_version_2(self) -> bool:
@@ -177,7 +181,11 @@ def _add_v2_ex(request: OidRequest) -> Asked:
 
 
 def _delete_v2(request: OidRequest) -> Asked:
-    return Asked(request, deletes=tuple(d.offload_handle for d in _linked(request, IpsecOffloadV2DeleteSa)))
+    deletes = _linked(request, IpsecOffloadV2DeleteSa)
+    size = size_through(IpsecOffloadV2DeleteSa, "offload_handle", request.abi)
+    good = all(delete.header == NdisObjectHeader(0x80, 1, size) for delete in deletes)
+    well_formed = good and not any(delete.next for delete in deletes[-1:])
+    return Asked(request, deletes=tuple(delete.offload_handle for delete in deletes), well_formed=well_formed)
 
 
 def _enabling(request: OidRequest) -> Asked:

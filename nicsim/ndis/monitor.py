@@ -11,7 +11,7 @@ Joined in by `nicsim.nic`. Uses ledger.py, which reads what a request asks for.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -25,18 +25,21 @@ from nicsim.boundary import (
     OidRequest,
     OidResult,
     ParserRow,
+    ResetCompletion,
     ResetResult,
     Row,
     RowCompletion,
     RowStatus,
+    SaRow,
     Table,
 )
 from nicsim.errors import RuleBroken
 from nicsim.ndis.ledger import Asked, Wanted, allowed_statuses, explains, layer_of, parse_asked, same_association
 from nicsim.ndis.shared_rows import SharedRows
-from offload_oids import NdisStatus
+from offload_oids import NdisStatus, Oid
 
 Place = tuple[Table, int]
+VERSION_2_ADDS = frozenset[int]({Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX})
 
 
 class Check(Enum):
@@ -52,6 +55,8 @@ class Check(Enum):
     HANDLE_REUSED      = ("handle-reused", "N-SA-17")
     ROW_WITHOUT_OWNER  = ("row-without-owner", "N-SA-18")
     OWNER_WITHOUT_ROW  = ("owner-without-row", "N-SA-18")
+    CLEARED_UNASKED    = ("cleared-unasked", "N-DEL-2")
+    HANDLE_FORGOTTEN   = ("handle-forgotten", "N-SA-17")
     ROW_OF_FAILED_ADD  = ("row-of-failed-add", "N-ADD-6")
     KEYS_LEFT          = ("keys-left", "N-SA-21")
     OUTBOUND_PARSER    = ("outbound-parser", "A-37")
@@ -77,6 +82,7 @@ class Owner:
 
     places: tuple[Place, ...]
     entry: int
+    is_version_2: bool
 
 
 class Monitor:
@@ -98,7 +104,10 @@ class Monitor:
         # Who owns what: rows that nobody has claimed yet, rows claimed, and the handles that claimed them.
         self._unowned: dict[Place, Row] = {}
         self._owned: dict[Place, Row] = {}
+        self._cleared: set[Place] = set()
         self._owners: dict[int, Owner] = {}
+        self.at_will = False
+        """During a reset or a removal the driver may clear what it likes."""
         self._entries: dict[int, Place] = {}
         self._users: Counter[int] = Counter()
 
@@ -167,9 +176,10 @@ class Monitor:
             self._hand_out(asked, result)
         self._delete(asked, result.status)
         self._settle(asked, result.status)
+        self._miss(asked)
         if not any(self._in_progress()):
             for slot in self._shared.without_owner():
-                if (Table.ADDRESS, slot) not in self._marked:
+                if (Table.ADDRESS, slot) not in self._marked and not self._is_owed(slot):
                     self._fault(Check.ROW_WITHOUT_OWNER, f"address row {slot} stays, and no inbound row names it")
 
     # --- what an add promised ------------------------------------------------------------------------------------
@@ -185,7 +195,7 @@ class Monitor:
         for wanted, answer in zip(asked.wanted, answers, strict=True):
             if answer.handle:  # zero in a list: this one was not taken on (N-V2-11)
                 entry = self._entry(wanted, answer) if wanted.parser else 0
-                self._own(wanted, answer.handle, entry)
+                self._own(wanted, answer.handle, entry, asked.request.oid)
 
     def _entry(self, wanted: Wanted, answer: Wanted) -> int:
         """The parser entry of an inbound add: one of the list, or a new one with its row (N-ADD-2, N-ADD-3)."""
@@ -203,7 +213,7 @@ class Monitor:
             self._entries[handle] = place
         return handle
 
-    def _own(self, wanted: Wanted, handle: int, entry: int) -> None:
+    def _own(self, wanted: Wanted, handle: int, entry: int, oid: int) -> None:
         if handle in self._owners or handle in self._entries:
             self._fault(Check.HANDLE_REUSED, f"handle 0x{handle:x} was handed out while it is alive")
             return
@@ -216,13 +226,15 @@ class Monitor:
                 continue
             self._owned[place] = self._unowned.pop(place)
             places.append(place)
-        self._owners[handle] = Owner(tuple(places), entry)
+        self._owners[handle] = Owner(tuple(places), entry, oid in VERSION_2_ADDS)
         self._users[entry] += 1
 
     # --- what a delete leaves --------------------------------------------------------------------------------------
 
     def _delete(self, asked: Asked, status: NdisStatus) -> None:
         """A delete is over: no row of it is left, unless the card would not clear it (N-SA-21, N-DEL-4)."""
+        if status == NdisStatus.INVALID_DATA and self._names_only_what_is_alive(asked):
+            self._fault(Check.HANDLE_FORGOTTEN, "a delete that names handles which are alive was refused as invalid")
         if status not in (NdisStatus.SUCCESS, NdisStatus.FAILURE):
             return
         for handle in asked.deletes:
@@ -237,6 +249,13 @@ class Monitor:
             if self._users.pop(asked.deletes_entry, 0) > 0:
                 sentence = f"parser entry 0x{asked.deletes_entry:x} was deleted while associations need it"
                 self.notes.append(Note("A-7", sentence))
+
+    def _names_only_what_is_alive(self, asked: Asked) -> bool:
+        """Whether a delete is one that the driver must know: every handle was handed out by it, for this version."""
+        owners = [self._owners.get(handle) for handle in asked.deletes]
+        known = all(owner is not None and owner.is_version_2 == asked.is_version_2 for owner in owners)
+        entry_known = not asked.deletes_entry or asked.deletes_entry in self._entries
+        return bool(owners) and known and entry_known and len(set(asked.deletes)) == len(owners) and asked.well_formed
 
     def _released(self, asked: Asked, place: Place, status: NdisStatus) -> None:
         row = self._owned.pop(place, None)
@@ -262,6 +281,23 @@ class Monitor:
                 check = Check.ROW_WITHOUT_OWNER if succeeded else Check.ROW_OF_FAILED_ADD
                 self._fault(check, f"{place[0].value} row {place[1]} stays, and no handle stands for it")
 
+    def _miss(self, asked: Asked) -> None:
+        """A request is over: what it cleared is of no owner (N-DEL-2, A-37), unless it changes what is on at all."""
+        if any(self._in_progress()):
+            return
+        allowed = self.at_will or asked.enables or asked.request.oid == Oid.OID_PNP_SET_POWER
+        for table, slot in self._cleared & self._owned.keys():
+            if not allowed:
+                outbound = table is Table.PARSER and asked.is_outbound_udpesp
+                check = Check.OUTBOUND_PARSER if outbound else Check.CLEARED_UNASKED
+                self._fault(check, f"{table.value} row {slot} was cleared, and its owner was not deleted")
+        self._cleared.clear()
+
+    def _is_owed(self, address_slot: int) -> bool:
+        """Whether an association that is out of the card for a while will need this address row again."""
+        rows = (row for row in self._owned.values() if isinstance(row, SaRow))
+        return any(row.address_slot - 1 == address_slot for row in rows)
+
     # --- rows ------------------------------------------------------------------------------------------------------
 
     def writes(self, table: Table, slot: int, row: Row) -> None:
@@ -276,18 +312,12 @@ class Monitor:
             check = Check.OUTBOUND_PARSER if touches else Check.ROW_WITHOUT_OWNER
             self._fault(check, f"no request in progress explains the write of {table.value} row {slot}")
 
-    def clears(self, table: Table, slot: int) -> None:
-        """The driver is about to clear a row."""
-        if table is Table.PARSER and (table, slot) in self._owned and self._outbound_only():
-            self._fault(Check.OUTBOUND_PARSER, f"an outbound add cleared parser row {slot}")
-
     def reset(self) -> None:
         """The card forgets its tables; who owns what is the driver's, which writes the rows again (A-26)."""
         self._rows = {table: {} for table in Table}
-        self._waiting.clear()
-        self._marked.clear()
+        for books in (self._waiting, self._marked, self._unowned, self._cleared):
+            books.clear()
         self._shared = SharedRows()
-        self._unowned.clear()
 
     def operated(self, place: Place, row: Row | None, status: RowStatus) -> None:
         """What the card said to a write, or to a clear (row None)."""
@@ -317,10 +347,12 @@ class Monitor:
         if row is None:
             self._rows[table].pop(slot, None)
             self._unowned.pop(place, None)
+            self._cleared.add(place)
             if self._being_deleted(place):
                 self._owned.pop(place, None)
             return
         self._rows[table][slot] = row
+        self._cleared.discard(place)
         before = self._owned.get(place)
         if before is None or not same_association(before, row):
             self._unowned[place] = row
@@ -388,26 +420,28 @@ class WatchedMiniport:
 
     def reset(self) -> ResetResult:
         """Reset the NIC."""
+        self._monitor.at_will = True
         result = self._miniport.reset()
+        self._monitor.at_will = result.status == NdisStatus.PENDING
         self._monitor.raise_broken()
         return result
 
     def remove(self) -> None:
-        """The NIC is removed."""
+        """The NIC is removed; nothing comes after that."""
+        self._monitor.at_will = True
         self._miniport.remove()
         self._monitor.raise_broken()
 
     def poll(self) -> Sequence[MiniportEvent]:
         """What has happened since the last call."""
         events = self._miniport.poll()
-        for completion in _completions(events):
-            self._monitor.completed(completion)
+        for event in events:
+            if isinstance(event, OidCompletion):
+                self._monitor.completed(event)
+            elif isinstance(event, ResetCompletion):
+                self._monitor.at_will = False
         self._monitor.raise_broken()
         return events
-
-
-def _completions(events: Iterable[MiniportEvent]) -> Iterator[OidCompletion]:
-    return (event for event in events if isinstance(event, OidCompletion))
 
 
 class WatchedCard:
@@ -428,7 +462,6 @@ class WatchedCard:
 
     def clear_row(self, table: Table, slot: int) -> RowStatus:
         """Clear one row."""
-        self._monitor.clears(table, slot)
         status = self._card.clear_row(table, slot)
         self._monitor.operated((table, slot), None, status)
         return status

@@ -279,3 +279,43 @@ def test_a_pended_version_2_delete_ends_with_success_whatever_the_card_says() ->
     (done,) = nic.completions()
     assert (done.result.status, done.result.reason) == (NdisStatus.SUCCESS, Reason.ROW_CLEAR_FAILED)
     assert len(nic.driver.state.marked) == 1
+
+
+# --- marked rows, reset and power -----------------------------------------------------------------------------------
+
+
+@pytest.mark.rule("N-DEL-4", "N-RST-1")
+def test_a_retry_that_a_reset_made_the_card_forget_does_not_keep_the_same_row_from_being_retried_later() -> None:
+    nic = bench(capabilities(rows=1), card=SlowCard).enable()
+    for _ in range(2):
+        assert nic.add_sa(sa()).status == PENDING
+        (added,) = drained(nic)
+        nic.card.fail_clears = {len(nic.card.clears)}
+        nic.delete_sa(handle_of(added.result, nic.abi))
+        assert drained(nic)[0].result.status == NdisStatus.FAILURE
+        assert nic.driver.state.marked == [(Table.INBOUND, 0)]
+        # Any request has the driver try again; the card takes its time over that, and is reset meanwhile.
+        nic.set(Oid.OID_GEN_CURRENT_PACKET_FILTER, bytes(4))
+        assert len(nic.card.waiting) == 1
+        nic.driver.reset()
+        drained(nic)
+        assert (nic.driver.state.marked, nic.free(Table.INBOUND)) == ([], {0})
+
+
+@pytest.mark.rule("N-DEL-4", "N-RST-5")
+def test_a_marked_row_that_goes_in_low_power_does_not_switch_the_card_on() -> None:
+    nic = bench(card=SlowCard).enable()
+    nic.add_sa(sa())
+    (added,) = drained(nic)
+    on = nic.card.card.rows.control
+    nic.card.fail_clears = {len(nic.card.clears)}
+    nic.delete_sa(handle_of(added.result, nic.abi))
+    drained(nic)
+    assert nic.set(Oid.OID_PNP_SET_POWER, (4).to_bytes(4, "little")).status == SUCCESS
+    assert len(nic.card.waiting) == 1  # the power request had the driver try again
+    drained(nic)
+    assert nic.driver.state.marked == []
+    assert nic.card.card.rows.control == type(on)()
+    assert nic.set(Oid.OID_PNP_SET_POWER, (1).to_bytes(4, "little")).status in (SUCCESS, PENDING)
+    drained(nic)
+    assert nic.card.card.rows.control == on

@@ -188,7 +188,9 @@ def test_good_requests_in_any_order_keep_the_drivers_books_and_the_cards_tables_
         entries = [0, *state.parser_entries]
         handles = (data.draw(st.sampled_from(alive)), data.draw(st.sampled_from(entries)), alive[-1])
         checked(nic, kind, oid, data.draw(st.sampled_from(good_buffers(kind, oid, abi, handles))))
-        kept = [(kept.table, slot, row) for kept in state.associations.values() for slot, row in kept.rows]
+        held = [kept for kept in state.associations.values() if kept.handle not in state.withdrawn]
+        assert state.withdrawn <= set(state.associations)
+        kept = [(kept.table, slot, row) for kept in held for slot, row in kept.rows]
         card = [(table, slot, row) for table, rows in nic.rows.items() for slot, row in rows.items()]
         in_card = {(table, slot): row for table, slot, row in card if table.value not in ("parser", "address")}
         assert {(table, slot): row for table, slot, row in kept} == in_card
@@ -200,7 +202,9 @@ def test_good_requests_in_any_order_keep_the_drivers_books_and_the_cards_tables_
         assert sum(shared.users for shared in state.addresses.values()) == len(named)
         for table, rows in nic.rows.items():
             assert nic.free(table).isdisjoint(rows)
-            assert len(nic.free(table)) + len(rows) == state.slots[table].capacity
+            out = [kept for kept in state.associations.values() if kept.handle in state.withdrawn]
+            withdrawn = sum(len(kept.rows) for kept in out if kept.table is table)
+            assert len(nic.free(table)) + len(rows) + withdrawn == state.slots[table].capacity
         assert not set(state.associations) & set(state.parser_entries)
 
 

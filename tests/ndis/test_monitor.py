@@ -37,8 +37,9 @@ from nicsim.profile import load_profile
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa import OffloadIpsecAddSa, OffloadIpsecAddUdpespSa
+from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa
 from offload_oids.layout import size_of
-from tests.driver.builders import HERE, FlakyCard, SlowCard, capabilities, chained, sa, udpesp, v2
+from tests.driver.builders import HERE, FlakyCard, SlowCard, capabilities, chained, esp_element, sa, udpesp, v2
 
 INBOUND, OUTBOUND, PARSER, ADDRESS = Table
 PENDING, SUCCESS, FAILURE = NdisStatus.PENDING, NdisStatus.SUCCESS, NdisStatus.FAILURE
@@ -147,6 +148,8 @@ def answer(status: NdisStatus, handle: int = 0, entry: int = 0, *rows: tuple[Tab
             buffer = replace(add, offload_handle=handle, encap_type_entry_offld_handle=entry).pack(request.abi)
         elif handle and request.oid == ADD:
             buffer = replace(OffloadIpsecAddSa.unpack(buffer, request.abi), offload_handle=handle).pack(request.abi)
+        elif handle and request.oid == ADD_V2:
+            buffer = replace(IpsecOffloadV2AddSa.unpack(buffer, request.abi), offload_handle=handle).pack(request.abi)
         return OidResult(status, buffer)
 
     return act
@@ -491,3 +494,49 @@ def test_frames_do_not_pass_the_monitor() -> None:
     assert stage.card.receive == stage.bare.receive
     assert stage.card.send == stage.bare.send
     assert (stage.miniport.send, stage.miniport.indicate) == (stage.driver.send, stage.driver.indicate)
+
+
+@pytest.mark.parametrize("named", [0, 16])
+@pytest.mark.rule("N-DEL-2")
+def test_a_row_cleared_by_a_request_that_does_not_delete_its_owner(named: int) -> None:
+    delete = answer(SUCCESS, 0, 0, (INBOUND, 0, None), (PARSER, 0, None))
+    stage = Stage(GOOD_UDPESP, delete)
+    stage.set(ADD_UDPESP, UDPESP)
+    if named:  # the delete names the entry, so the entry goes
+        assert stage.set(DELETE_UDPESP, handles(8, 16)) == SUCCESS
+    else:
+        stage.breaks(Check.CLEARED_UNASKED, DELETE_UDPESP, handles(8, 0))
+
+
+@pytest.mark.rule("N-DEL-2")
+def test_a_neighbour_cleared_by_a_delete_and_one_cleared_while_the_offload_is_configured() -> None:
+    second = answer(SUCCESS, 24, 0, (INBOUND, 1, row(7)))
+    stage = Stage(answer(SUCCESS, 8, 0, (INBOUND, 0, row())), second, answer(SUCCESS, 0, 0, (INBOUND, 1, None)))
+    stage.set(ADD, NATIVE)
+    stage.set(ADD, sa(sec_assoc=(esp_element(7),)).pack(Abi.X64))
+    with pytest.raises(RuleBroken) as caught:
+        stage.set(DELETE, handles(8))
+    assert caught.value.check == Check.KEYS_LEFT.label
+    with pytest.raises(RuleBroken) as caught:
+        stage.monitor.raise_broken()
+    assert caught.value.check == Check.CLEARED_UNASKED.label
+    # Taking an offload away may take its rows out of the card for a while.
+    stage = Stage(answer(SUCCESS, 8, 0, (INBOUND, 0, row())), answer(SUCCESS, 0, 0, (INBOUND, 0, None)))
+    stage.set(ADD, NATIVE)
+    assert stage.set(Oid.OID_TCP_OFFLOAD_PARAMETERS, bytes(20)) == SUCCESS
+
+
+@pytest.mark.rule("N-SA-17", "A-7")
+def test_a_handle_that_the_driver_handed_out_and_does_not_know() -> None:
+    invalid = answer(NdisStatus.INVALID_DATA)
+    stage = Stage(answer(SUCCESS, 8, 0, (INBOUND, 0, row())), invalid, invalid, invalid)
+    stage.set(ADD, NATIVE)
+    stage.breaks(Check.HANDLE_FORGOTTEN, DELETE, handles(8))
+    # A handle that never was one, or one of the other version, is refused as it must be.
+    assert stage.set(DELETE, handles(24)) == NdisStatus.INVALID_DATA
+    assert stage.set(DELETE_UDPESP, handles(8, 16)) == NdisStatus.INVALID_DATA
+    stage = Stage(answer(SUCCESS, 8, 0, (INBOUND, 0, row())), invalid, invalid)
+    stage.set(ADD_V2, chained([v2()], Abi.X64))
+    good = bytes([0x80, 1, 24, 0]) + bytes(12) + handles(8)
+    assert stage.set(DELETE_V2, b"\x81" + good[1:]) == NdisStatus.INVALID_DATA
+    stage.breaks(Check.HANDLE_FORGOTTEN, DELETE_V2, good)
