@@ -72,8 +72,8 @@ def replay(
 
 def run(request: ReplayRequest, json: str | None) -> int:
     """Replay everything; the summary goes to standard output unless the JSON does."""
+    from nicsim.files import whole_text_file
     from nicsim.replay.session import Session
-    from nicsim.report.files import whole_text_file
     from nicsim.report.replay import frame_as_json, show_differences, show_summary
     from nicsim.report.terminal import console_for, with_progress
 

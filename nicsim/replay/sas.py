@@ -23,6 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 
 from nicsim.errors import InputError
 from nicsim.host.setkey import looks_like_setkey, read_setkey
+from nicsim.host.wireshark import ESP_SA_ENCRYPTION, ESP_SA_INTEGRITY, esp_sa_line
 from nicsim.ipsec.esp import Mode
 from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
 
@@ -344,21 +345,6 @@ _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(.))")
 _SEQUENCE_LENGTHS = {"32-bit": False, "64-bit": True}
 _PROTOCOLS = {"IPV4": (4,), "IPV6": (16,), "ANY": (4, 16)}  # and the lengths of their addresses
 
-ESP_SA_ENCRYPTION = {
-    Encryption.NULL: "NULL",
-    Encryption.TRIPLE_DES_CBC: "TripleDES-CBC [RFC2451]",
-    Encryption.AES_CBC: "AES-CBC [RFC3602]",
-    Encryption.DES_CBC: "DES-CBC [RFC2405]",
-    Encryption.AES_GCM_8: "AES-GCM with 8 octet ICV [RFC4106]",
-    Encryption.AES_GCM_12: "AES-GCM with 12 octet ICV [RFC4106]",
-    Encryption.AES_GCM_16: "AES-GCM with 16 octet ICV [RFC4106]",
-}
-ESP_SA_INTEGRITY = {
-    Integrity.NONE: "NULL",
-    Integrity.HMAC_MD5_96: "HMAC-MD5-96 [RFC2403]",
-    Integrity.HMAC_SHA1_96: "HMAC-SHA-1-96 [RFC2404]",
-    Integrity.HMAC_SHA2_256_128: "HMAC-SHA-256-128 [RFC4868]",
-}
 # Wireshark's older name leaves the length of the ICV to the integrity column, as strongSwan's key log writes it.
 _GCM_WITHOUT_LENGTH = "AES-GCM [RFC4106]"
 _GCM_BY_INTEGRITY = {
@@ -489,20 +475,6 @@ def _sequence(fields: list[str]) -> tuple[bool, int]:
 
 def export_esp_sa(associations: Iterable[FileSa]) -> str:
     """The SAs as lines of Wireshark's esp_sa file, with their keys; the names are those of Wireshark 4.0."""
-    return "".join(_esp_sa_text(sa) for sa in associations)
-
-
-def _esp_sa_text(sa: FileSa) -> str:
-    addresses = [str(ipaddress.ip_address(address)) if address else "*" for address in (sa.src, sa.dst)]
-    fields = [
-        "IPv6" if 16 in (len(sa.src), len(sa.dst)) else "IPv4",
-        *addresses,
-        f"{sa.spi:#010x}",
-        ESP_SA_ENCRYPTION[sa.keys.encryption],
-        "0x" + (sa.keys.encryption_key + sa.keys.salt).hex(),
-        ESP_SA_INTEGRITY[sa.keys.integrity],
-        "0x" + sa.keys.integrity_key.hex(),
-    ]
-    if sa.esn:  # Wireshark 4.0 warns of two fields too many and cannot open these SAs; newer versions can.
-        fields += ["64-bit", f"{sa.sequence_high:08x}"]
-    return ",".join(f'"{text}"' for text in fields) + "\n"
+    return "".join(
+        esp_sa_line(sa.src, sa.dst, sa.spi, sa.keys, sa.sequence_high if sa.esn else None) + "\n" for sa in associations
+    )

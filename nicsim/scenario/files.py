@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nicsim.errors import InputError
+from nicsim.files import whole_binary_file
 from nicsim.network.recording import Point, write_points
 
 
@@ -15,9 +15,6 @@ def write_captures(path: str, points: Sequence[Point]) -> list[Path]:
     files = [(whole, points)]
     files += [(whole.with_name(f"{whole.stem}.{point.name}{whole.suffix}"), [point]) for point in points]
     for target, which in files:
-        try:
-            with target.open("wb") as stream:
-                write_points(stream, which)
-        except OSError as error:
-            raise InputError(f"{target} cannot be written: {error.strerror}") from None
+        with whole_binary_file(str(target)) as stream:
+            write_points(stream, which)
     return [target for target, _ in files]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import IO, BinaryIO, TextIO, cast
 
 from nicsim.errors import InputError
 
@@ -19,26 +19,39 @@ def whole_text_file(path: str, *inputs: str) -> Iterator[TextIO]:
     An existing output that is no regular file, a pipe or the null device, is written directly. Raises InputError
     where the file cannot be made, or where it is one of the inputs.
     """
-    target = Path(path)
+    with _whole_file(path, "w", *inputs) as stream:
+        yield cast(TextIO, stream)
+
+
+@contextmanager
+def whole_binary_file(path: str, *inputs: str) -> Iterator[BinaryIO]:
+    """The same for bytes."""
+    with _whole_file(path, "wb", *inputs) as stream:
+        yield cast(BinaryIO, stream)
+
+
+@contextmanager
+def _whole_file(path: str, mode: str, *inputs: str) -> Iterator[IO[str] | IO[bytes]]:
+    target, encoding = Path(path), None if "b" in mode else "utf-8"
     try:
         if target.exists() and any(Path(name).exists() and target.samefile(name) for name in inputs):
             raise InputError(f"{path} is an input of this run and will not be overwritten")
         if target.exists() and not target.is_file():
-            with target.open("w", encoding="utf-8") as stream:
+            with target.open(mode, encoding=encoding) as stream:
                 yield stream
             return
         # A link stays a link: what it points to is replaced.
-        with _replacement(Path(os.path.realpath(target))) as stream:
+        with _replacement(Path(os.path.realpath(target)), mode, encoding) as stream:
             yield stream
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 @contextmanager
-def _replacement(target: Path) -> Iterator[TextIO]:
+def _replacement(target: Path, mode: str, encoding: str | None) -> Iterator[IO[str] | IO[bytes]]:
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
+        with open(descriptor, mode, encoding=encoding) as stream:
             yield stream
         umask = os.umask(0)
         os.umask(umask)
