@@ -107,6 +107,14 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """When a driver does not write its tables again, though it should: what was offloaded is gone then (A-26)."""
+
+    on_reset: bool = False
+    on_d3: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """One kind of card with its driver."""
 
@@ -123,5 +131,8 @@ class Capabilities:
     address_rows: int = 0
     """Rows of the table of receive addresses that inbound rows share; 0: each row holds its own address."""
     make_room: MakeRoom = MakeRoom.OFF
+    row_ticks: int = 0
+    """How long a row operation takes the card, in polls of its driver; 0: no time at all."""
+    losses: Losses = field(default_factory=Losses)
     readings: Readings = field(default_factory=Readings)
     other_tasks: OtherTasks = field(default_factory=OtherTasks)

@@ -26,8 +26,9 @@ from nicsim.card.send import IvSource
 from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
 from nicsim.impairments import Impaired, impaired_card, impaired_driver, impaired_ivs
-from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
+from nicsim.ndis.monitor import Monitor
 from nicsim.ndis.queue import Ndis
+from nicsim.ndis.watched import WatchedCard, WatchedMiniport
 from nicsim.wire.packet import LinkType
 from offload_oids import Abi, NdisStatus
 
@@ -40,8 +41,9 @@ class Nic:
     `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`. `impairments` have
     card and driver misbehave; `card` and `driver` stay what they are, and the monitor sees what comes of it.
 
-    Each row operation takes the card `row_ticks` of a virtual clock, 0 for no time at all; `advance` and each `poll`
-    let time pass. With `serialise=False` NDIS's queue is gone, and order is the driver's duty (N-DEL-5).
+    Each row operation takes the card `row_ticks` of a virtual clock, 0 for no time at all; by default as the
+    capabilities say. `advance` and each `poll` let time pass. With `serialise=False` NDIS's queue is gone, and order is
+    the driver's duty (N-DEL-5).
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Nic:
         monitor: bool = True,
         impairments: Sequence[Impaired] = (),
         serialise: bool = True,
-        row_ticks: int = 0,
+        row_ticks: int | None = None,
     ) -> None:
         self.capabilities = capabilities
         self.abi = abi
@@ -68,10 +70,13 @@ class Nic:
             link_type=link_type,
         )
         self._silicon = impaired_card(self.card, impairments, link_type)
+        row_ticks = capabilities.row_ticks if row_ticks is None else row_ticks
         self.clock = SlowCard(self._silicon, row_ticks) if row_ticks else None
         if self.clock:
             self._silicon = self.clock
-        self.monitor = Monitor(one_parser_type_per_port=capabilities.readings.one_parser_type_per_port)
+        self.monitor = Monitor(
+            one_parser_type_per_port=capabilities.readings.one_parser_type_per_port, losses=capabilities.losses
+        )
         self.driver = driver(capabilities, WatchedCard(self._silicon, self.monitor) if monitor else self._silicon, abi)
         self._miniport = impaired_driver(self.driver, impairments)
         watched = WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport

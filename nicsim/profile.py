@@ -6,16 +6,17 @@ The presets lie in `nicsim/profiles`; a file of your own has the same form. Flag
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from enum import IntFlag
 from functools import reduce
 from importlib import resources
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nicsim.capabilities import Capabilities, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, Losses, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
 from nicsim.errors import InputError
 from offload_oids.ndis_offload import (
     IpsecOffloadV2Authentication,
@@ -29,6 +30,7 @@ DEFAULT_PROFILE = "reference"
 PRESETS = resources.files("nicsim") / "profiles"
 LARGEST_PROFILE = 1 << 20
 """Bytes; a profile is a page of text."""
+LONGEST_VALUE_SHOWN = 40
 
 Rows = Annotated[int, Field(ge=0, le=1 << 24)]
 Mode = Literal["transport", "tunnel"]
@@ -81,18 +83,27 @@ class Version2(_Model):
     udp_esp: list[Literal["TRANSPORT", "TUNNEL", "TRANSPORT_OVER_UDP_ESP_TUNNEL", "TRANSPORT_OVER_TUNNEL"]] = []
 
 
-class ReadingChoices(_Model):
-    """The disputed readings that differ from the digest's (A-n); see `nicsim.capabilities.Readings`."""
+class Timing(_Model):
+    """How long the card takes."""
 
-    confidentiality_key_first: bool = True
-    outer_layer_alone_is_processed: bool = True
-    other_ports_need_ike_flags: bool = True
-    handles_published_when_accepted: bool = True
-    second_enabling_set_fails: bool = True
-    mask_zero_is_any: bool = True
-    delete_request_keeps_the_oid: bool = True
-    lone_native_esp_is_transport: bool = True
-    one_parser_type_per_port: bool = True
+    row_ticks: Annotated[int, Field(ge=0, le=100)] = 0
+    """Polls until a row is written or cleared; 0 for at once."""
+
+
+class Loss(_Model):
+    """When the tables come back empty (A-26)."""
+
+    on_reset: bool = False
+    on_d3: bool = False
+
+
+# The disputed readings that differ from the digest's (A-n); each has its default and its words in `Readings`.
+if TYPE_CHECKING:
+    ReadingChoices = _Model
+else:
+    ReadingChoices = create_model(
+        "ReadingChoices", __base__=_Model, **{one.name: (type(one.default), one.default) for one in fields(Readings)}
+    )
 
 
 class Profile(_Model):
@@ -103,6 +114,8 @@ class Profile(_Model):
     ndis: Literal["5.1", "6.0", "6.1"]
     encapsulations: list[str]
     tables: Tables = Tables()
+    timing: Timing = Timing()
+    loss: Loss = Loss()
     version1: Version1 | None = None
     version2: Version2 | None = None
     readings: ReadingChoices = ReadingChoices()
@@ -168,8 +181,16 @@ def _faults(error: ValidationError, where: str) -> list[str]:
     for fault in error.errors():
         # A quoted key may hold anything, line ends too; each message is one line.
         place = ".".join(repr(part)[1:-1] if isinstance(part, str) else str(part) for part in fault["loc"])
-        faults.append(f"{where}: {place or 'the profile'}: {fault['msg']}")
+        faults.append(f"{where}: {place or 'the profile'}: {fault['msg']}{_what_came(fault['type'], fault['input'])}")
     return faults
+
+
+def _what_came(kind: str, came: object) -> str:
+    """The value that was there instead, where there was one and it says something."""
+    if kind in ("missing", "extra_forbidden") or not isinstance(came, str | int | float):
+        return ""
+    shown = str(came).lower() if isinstance(came, bool) else repr(came)
+    return f", not {shown if len(shown) <= LONGEST_VALUE_SHOWN else shown[:LONGEST_VALUE_SHOWN] + '...'}"
 
 
 def capabilities_of(profile: Profile, where: str) -> Capabilities:
@@ -188,6 +209,8 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         parser_rows=profile.tables.parser,
         address_rows=profile.tables.address,
         make_room=MakeRoom(profile.tables.make_room),
+        row_ticks=profile.timing.row_ticks,
+        losses=Losses(**profile.loss.model_dump()),
         readings=Readings(**profile.readings.model_dump()),
     )
 

@@ -22,8 +22,10 @@ from nicsim.boundary import (
 from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
 from nicsim.driver.device import ReferenceDriver
+from nicsim.host.offload_requests import add_udpesp_sa_buffer
+from nicsim.host.offloader import LinkMedium, Offloaded, Offloader
 from nicsim.nic import Nic
-from nicsim.profile import load_profile, preset_names
+from nicsim.profile import load_profile, parse_profile, preset_names
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from tests.builders import AES, CountedIvs, association, esp_frame, handed_down, host_with
@@ -143,3 +145,57 @@ def test_an_association_lives_from_its_add_to_its_delete(profile: str, sa_keys: 
     assert host.receive(esp_frame(inbound))[0] in (Reason.SA_NOT_OFFLOADED, Reason.NO_PARSER_ENTRY)
     assert host.send(handed_down(outbound), 1) == (Reason.UNKNOWN_SEND_HANDLE, b"")
     assert (host.nic.card.rows.inbound, host.nic.card.rows.outbound) == ({}, {})
+
+
+# --- what a profile file says of time and loss ------------------------------------------------------------------------
+
+SLOW = """
+name = "slow"
+ndis = "6.0"
+encapsulations = ["IEEE_802_3"]
+[timing]
+row_ticks = 3
+[loss]
+on_reset = true
+[version1]
+encryption = ["3DES"]
+integrity = ["SHA_1"]
+udp_esp = ["IPSEC_TPT_UDPESP_ENCAPTYPE_OTHER"]
+"""
+
+
+def test_a_nic_of_a_profile_file_takes_its_time_for_a_row() -> None:
+    nic = Nic(parse_profile(SLOW, "slow.toml"), iv_source=CountedIvs())
+    offloader = Offloader(nic, nic.capabilities.ndis)
+    offloader.enable(LinkMedium.ETHERNET)
+    add = add_udpesp_sa_buffer(association(), 0).pack(Abi.X64)
+    oid = Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA
+    assert nic.request(OidRequest(RequestKind.SET, oid, add, Abi.X64)).status == NdisStatus.PENDING
+    filled = []
+    for _ in range(6):
+        nic.poll()
+        filled.append((len(nic.card.rows.parser), len(nic.card.rows.inbound)))
+    assert filled == [(0, 0), (0, 0), (1, 0), (1, 0), (1, 0), (1, 1)]
+    assert Nic(parse_profile(SLOW, "slow.toml"), iv_source=CountedIvs(), row_ticks=0).clock is None
+
+
+@pytest.mark.rule("A-26")
+@pytest.mark.parametrize("same_spi", [True, False])
+def test_a_nic_of_a_profile_file_loses_what_it_says_and_its_host_can_add_anew(same_spi: bool) -> None:
+    sa, out = association(0x1001), association(0x1002, inbound=False)
+    host = host_with([sa, out], parse_profile(SLOW, "slow.toml"))
+    nic = host.nic
+    assert host.receive(esp_frame(sa))[0] is Reason.OPENED
+    nic.reset()
+    while nic.clock is not None and nic.clock.waiting():
+        nic.poll()
+    reason, indication, _ = host.receive(esp_frame(sa))
+    assert (reason, indication.frame) == (Reason.NO_PARSER_ENTRY, esp_frame(sa))
+    assert host.send(handed_down(out), 1)[0] is Reason.UNKNOWN_SEND_HANDLE
+    # A host that noticed forgets what it had, and adds again; the monitor takes the new rows for the new handles.
+    assert host.offloader.delete(host.offloaded[0]).status == NdisStatus.INVALID_DATA
+    again = association(0x1001 if same_spi else 0x2001)
+    assert isinstance(host.offloader.add(again), Offloaded)
+    assert host.receive(esp_frame(again))[0] is Reason.OPENED
+    assert host.offloader.delete(host.offloaded[1]).status == NdisStatus.INVALID_DATA
+    nic.monitor.finish()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nicsim.capabilities import NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import Losses, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
 from nicsim.errors import InputError
 from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names
 
@@ -62,6 +62,13 @@ encapsulations = ["NULL", "IEEE_LLC_SNAP_ROUTED"]
 inbound = 1
 outbound = 2
 parser = 3
+address = 4
+make_room = "least-recently-used"
+[timing]
+row_ticks = 5
+[loss]
+on_reset = true
+on_d3 = true
 [version1]
 encryption = ["DES"]
 integrity = ["MD5"]
@@ -83,7 +90,8 @@ udp_esp = ["TUNNEL"]
     text += "\n".join(f"{name} = false" for name in ReadingChoices.model_fields)
     made = parse_profile(text, "own.toml")
     assert (made.name, made.about, made.encapsulations) == ("own", "what it is", 0x11)
-    assert (made.inbound_rows, made.outbound_rows, made.parser_rows) == (1, 2, 3)
+    assert (made.inbound_rows, made.outbound_rows, made.parser_rows, made.address_rows) == (1, 2, 3, 4)
+    assert (made.make_room, made.row_ticks, made.losses) == (MakeRoom.LEAST_RECENTLY_USED, 5, Losses(True, True))
     assert made.version1 == Version1Claims(
         des=True, triple_des=False, null_esp=False, md5=True, sha_1=False, transport=False, tunnel=True,
         send=True, receive=False, ipv4_options=True, udp_esp=0x40,
@@ -95,7 +103,15 @@ udp_esp = ["TUNNEL"]
     # Every disputed reading can be chosen, and its default is the digest's.
     assert [field.name for field in fields(Readings)] == list(ReadingChoices.model_fields)
     assert made.readings == Readings(*[False] * len(fields(Readings)))
-    assert parse_profile(GOOD, "x").readings == Readings()
+    plain = parse_profile(GOOD, "x")
+    assert plain.readings == Readings()
+    assert (plain.address_rows, plain.make_room, plain.row_ticks, plain.losses) == (0, MakeRoom.OFF, 0, Losses())
+
+
+@pytest.mark.parametrize("reading", [field.name for field in fields(Readings)])
+def test_each_reading_can_be_chosen_by_its_name(reading: str) -> None:
+    made = parse_profile(GOOD + f"[readings]\n{reading} = false", "x")
+    assert made.readings == replace(Readings(), **{reading: False})
 
 
 WRONG = [
@@ -118,6 +134,17 @@ WRONG = [
     (GOOD + "esn = true", "version2.esn: Extra inputs are not permitted"),
     (GOOD + '"a\\nb" = 1', "version2.a\\nb: Extra inputs are not permitted"),
     (GOOD + "[tables]\ninbound = 16777217", "tables.inbound: Input should be less"),
+    (
+        GOOD + '[tables]\nmake_room = "always"',
+        "tables.make_room: Input should be 'off' or 'least-recently-used', not 'al",
+    ),
+    (GOOD + "[timing]\nrow_ticks = -1", "timing.row_ticks: Input should be greater than or equal to 0, not -1"),
+    (GOOD + "[timing]\nrow_ticks = 101", "timing.row_ticks: Input should be less than or equal to 100, not 101"),
+    (GOOD + "[timing]\nrow_ticks = 1.5", "timing.row_ticks: Input should be a valid integer, not 1.5"),
+    (GOOD + "[timing]\npolls = 1", "timing.polls: Extra inputs are not permitted"),
+    (GOOD + '[loss]\non_d3 = "yes"', "loss.on_d3: Input should be a valid boolean, not 'yes'"),
+    (GOOD + "[loss]\non_d2 = true", "loss.on_d2: Extra inputs are not permitted"),
+    (GOOD + f'[tables]\nmake_room = "{"x" * 999}"', f"not '{'x' * 39}..."),
     (GOOD + '[readings]\nkey_order = "x"', "readings.key_order: Extra inputs are not permitted"),
     (GOOD + "[readings]\nmask_zero_is_any = 1", "readings.mask_zero_is_any: Input should be a valid boolean"),
     (GOOD.replace("[version1]", '[version1]\nudp_esp = ["ALL"]'), "'ALL' must be one of IPSEC_TPT_UDPESP"),

@@ -212,13 +212,17 @@ class DriverState:
             slots.keep_only(used[table])
         self.marked.clear()
 
-    def forget_everything(self) -> None:
-        """The card is gone, and with it all that was offloaded (N-RST-6)."""
+    def forget_offloads(self) -> None:
+        """Forget associations and parser entries with their handles; where their rows were is free after a reset."""
         self.associations.clear()
         self.withdrawn.clear()
         self.parser_entries.clear()
-        self.own_parser_row = None
         self.last_used.clear()
+
+    def forget_everything(self) -> None:
+        """The card is gone, and with it all that was offloaded (N-RST-6)."""
+        self.forget_offloads()
+        self.own_parser_row = None
         self.control = CardControl()
         self.forget_what_is_not_kept()
 

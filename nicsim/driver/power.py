@@ -2,7 +2,7 @@
 
 Associations, parser entries and handles outlive a reset and low power, because no one adds them again (N-RST-1,
 N-RST-2, A-26): the driver keeps a shadow copy of every row and writes the tables anew. Only removal ends them
-(N-RST-6).
+(N-RST-6). That is one reading; a card whose `losses` say so comes back with empty tables.
 
 Called through control.py; `refused_send` by the send path in device.py.
 """
@@ -46,6 +46,8 @@ def set_power(state: DriverState, request: OidRequest) -> Steps:
     restored = True
     if asked is not DevicePower.D0:
         state.power = asked
+        if asked is DevicePower.D3 and state.capabilities.losses.on_d3:
+            state.forget_offloads()
         yield CardControl()
     elif state.power is not DevicePower.D0:
         restored = yield from restore_card(state)
@@ -61,6 +63,8 @@ def set_power(state: DriverState, request: OidRequest) -> Steps:
 def reset(state: DriverState) -> Steps:
     """MiniportReset: the card forgets everything, and the driver gives it back (N-RST-1)."""
     state.resetting = True
+    if state.capabilities.losses.on_reset:
+        state.forget_offloads()
     restored = True
     if state.power is DevicePower.D0:
         restored = yield from restore_card(state)

@@ -5,40 +5,35 @@ against the other when a request completes. A broken rule raises `RuleBroken` wh
 never inside a call of the driver to its card: a driver may be in another language. What is allowed but unwise becomes
 a note. Frames are not watched: `indicate`, `send` and the card's two paths are the originals, so they cost nothing.
 
-Joined in by `nicsim.nic`. Uses ledger.py, which reads what a request asks for.
+Called by watched.py, which stands in the stream. Uses ledger.py, which reads what a request asks for.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from nicsim.boundary import (
-    Card,
-    CardControl,
-    Miniport,
-    MiniportEvent,
-    OffloadAttributes,
     OidCompletion,
     OidRequest,
     OidResult,
     ParserRow,
-    ResetCompletion,
-    ResetResult,
     Row,
     RowCompletion,
     RowStatus,
     SaRow,
     Table,
 )
+from nicsim.capabilities import Losses
 from nicsim.errors import RuleBroken
 from nicsim.ndis.ledger import Asked, Wanted, allowed_statuses, explains, layer_of, parse_asked, same_association
 from nicsim.ndis.shared_rows import SharedRows
 from offload_oids import NdisStatus, Oid
 
 Place = tuple[Table, int]
+NO_LOSSES = Losses()
 VERSION_2_ADDS = frozenset[int]({Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX})
 
 
@@ -88,9 +83,10 @@ class Owner:
 class Monitor:
     """The books, and the checks. One monitor watches one driver over one card."""
 
-    def __init__(self, *, one_parser_type_per_port: bool = True) -> None:
+    def __init__(self, *, one_parser_type_per_port: bool = True, losses: Losses = NO_LOSSES) -> None:
         self.notes: list[Note] = []
         self._one_type = one_parser_type_per_port
+        self._may_lose = losses != NO_LOSSES
         self._broken: deque[RuleBroken] = deque()
         # Requests: those the driver is working on, and the ids of those that pended and completed.
         self._running: list[Asked] = []
@@ -105,6 +101,8 @@ class Monitor:
         self._unowned: dict[Place, Row] = {}
         self._owned: dict[Place, Row] = {}
         self._cleared: set[Place] = set()
+        self._before_reset: dict[Place, Row] = {}
+        """Where a reset may lose what was offloaded: rows whose owners have it back if the driver writes them again."""
         self._owners: dict[int, Owner] = {}
         self.at_will = False
         """During a reset or a removal the driver may clear what it likes."""
@@ -255,6 +253,8 @@ class Monitor:
         owners = [self._owners.get(handle) for handle in asked.deletes]
         known = all(owner is not None and owner.is_version_2 == asked.is_version_2 for owner in owners)
         entry_known = not asked.deletes_entry or asked.deletes_entry in self._entries
+        if any(owner and not self._before_reset.keys().isdisjoint(owner.places) for owner in owners):
+            return False
         return bool(owners) and known and entry_known and len(set(asked.deletes)) == len(owners) and asked.well_formed
 
     def _released(self, asked: Asked, place: Place, status: NdisStatus) -> None:
@@ -295,7 +295,7 @@ class Monitor:
 
     def _is_owed(self, address_slot: int) -> bool:
         """Whether an association that is out of the card for a while will need this address row again."""
-        rows = (row for row in self._owned.values() if isinstance(row, SaRow))
+        rows = (row for row in (*self._owned.values(), *self._before_reset.values()) if isinstance(row, SaRow))
         return any(row.address_slot - 1 == address_slot for row in rows)
 
     # --- rows ------------------------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ class Monitor:
         """The driver is about to write a row: does any request explain it?"""
         if table is Table.ADDRESS:
             return  # no handle stands for it; at the end of the request a row must need it
-        before = self._owned.get((table, slot))
+        before = self._owned.get((table, slot)) or self._before_reset.get((table, slot))
         if before is not None and same_association(before, row):
             return  # its owner's again, as after a reset (A-26)
         if not self._explained(table, row):
@@ -313,7 +313,10 @@ class Monitor:
             self._fault(check, f"no request in progress explains the write of {table.value} row {slot}")
 
     def reset(self) -> None:
-        """The card forgets its tables; who owns what is the driver's, which writes the rows again (A-26)."""
+        """The card forgets its tables; the driver may write them again, each row for the owner it had (A-26)."""
+        if self._may_lose:
+            self._before_reset.update(self._owned)
+            self._owned.clear()
         self._rows = {table: {} for table in Table}
         for books in (self._waiting, self._marked, self._unowned, self._cleared):
             books.clear()
@@ -344,6 +347,7 @@ class Monitor:
             self._fault(Check.OWNER_WITHOUT_ROW, wrong)
         if table is Table.ADDRESS:
             return
+        was = self._before_reset.pop(place, None)
         if row is None:
             self._rows[table].pop(slot, None)
             self._unowned.pop(place, None)
@@ -354,10 +358,20 @@ class Monitor:
         self._rows[table][slot] = row
         self._cleared.discard(place)
         before = self._owned.get(place)
-        if before is None or not same_association(before, row):
+        if was is not None and same_association(was, row) and not self._explained(table, row):
+            self._owned[place] = row
+            was = None
+        elif before is None or not same_association(before, row):
             self._unowned[place] = row
+        if was is not None:
+            self._lost(place)
         if isinstance(row, ParserRow) and self._one_type:
             self._check_types(slot, row)
+
+    def _lost(self, place: Place) -> None:
+        """Somebody else has the place of a row that was lost, and so its owner is gone."""
+        self._owners = {handle: owner for handle, owner in self._owners.items() if place not in owner.places}
+        self._entries = {handle: at for handle, at in self._entries.items() if at != place}
 
     def _check_types(self, slot: int, row: ParserRow) -> None:
         for other_slot, other in self._rows[Table.PARSER].items():
@@ -386,98 +400,3 @@ class Monitor:
 
     def _fault(self, check: Check, sentence: str) -> None:
         self._broken.append(RuleBroken(check.label, check.rule, sentence))
-
-
-class WatchedMiniport:
-    """A miniport with the monitor above it. Implements `nicsim.boundary.Miniport`."""
-
-    def __init__(self, miniport: Miniport, monitor: Monitor) -> None:
-        self._miniport = miniport
-        self._monitor = monitor
-        self.indicate = miniport.indicate
-        self.send = miniport.send
-
-    def initialize(self) -> OffloadAttributes:
-        """Start the driver."""
-        attributes = self._miniport.initialize()
-        self._monitor.raise_broken()
-        return attributes
-
-    def request(self, request: OidRequest) -> OidResult:
-        """An ordinary OID request."""
-        asked = self._monitor.began(request)
-        return self._answered(asked, self._miniport.request(request))
-
-    def direct_request(self, request: OidRequest) -> OidResult:
-        """A direct OID request."""
-        asked = self._monitor.began(request)
-        return self._answered(asked, self._miniport.direct_request(request))
-
-    def _answered(self, asked: Asked, result: OidResult) -> OidResult:
-        self._monitor.answered(asked, result)
-        self._monitor.raise_broken()
-        return result
-
-    def reset(self) -> ResetResult:
-        """Reset the NIC."""
-        self._monitor.at_will = True
-        result = self._miniport.reset()
-        self._monitor.at_will = result.status == NdisStatus.PENDING
-        self._monitor.raise_broken()
-        return result
-
-    def remove(self) -> None:
-        """The NIC is removed; nothing comes after that."""
-        self._monitor.at_will = True
-        self._miniport.remove()
-        self._monitor.raise_broken()
-
-    def poll(self) -> Sequence[MiniportEvent]:
-        """What has happened since the last call."""
-        events = self._miniport.poll()
-        for event in events:
-            if isinstance(event, OidCompletion):
-                self._monitor.completed(event)
-            elif isinstance(event, ResetCompletion):
-                self._monitor.at_will = False
-        self._monitor.raise_broken()
-        return events
-
-
-class WatchedCard:
-    """A card with the monitor above it. Implements `nicsim.boundary.Card`."""
-
-    def __init__(self, card: Card, monitor: Monitor) -> None:
-        self._card = card
-        self._monitor = monitor
-        self.receive = card.receive
-        self.send = card.send
-
-    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
-        """Program one row."""
-        self._monitor.writes(table, slot, row)
-        status = self._card.write_row(table, slot, row)
-        self._monitor.operated((table, slot), row, status)
-        return status
-
-    def clear_row(self, table: Table, slot: int) -> RowStatus:
-        """Clear one row."""
-        status = self._card.clear_row(table, slot)
-        self._monitor.operated((table, slot), None, status)
-        return status
-
-    def enable(self, control: CardControl) -> None:
-        """Write the control register."""
-        self._card.enable(control)
-
-    def reset(self) -> None:
-        """Clear all tables."""
-        self._card.reset()
-        self._monitor.reset()
-
-    def poll(self) -> Sequence[RowCompletion]:
-        """Row operations that are finished now."""
-        completions = self._card.poll()
-        for completion in completions:
-            self._monitor.row_completed(completion)
-        return completions

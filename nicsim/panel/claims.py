@@ -50,6 +50,9 @@ class Claims:
     ndis: str
     encapsulations: tuple[str, ...]
     tables: dict[str, int]
+    make_room: str
+    row_ticks: int
+    losses: dict[str, bool]
     reported_by: str
     reports: tuple[Decoded, ...]
     readings: tuple[Reading, ...]
@@ -82,6 +85,9 @@ def claims_of(capabilities: Capabilities, abi: Abi = Abi.X64) -> Claims:
             "parser": capabilities.parser_rows,
         }
         | ({"address": capabilities.address_rows} if capabilities.address_rows else {}),
+        make_room=capabilities.make_room.value,
+        row_ticks=capabilities.row_ticks,
+        losses=asdict(capabilities.losses),
         reported_by=oid.name,
         reports=tuple(_about_ipsec(report) for report in reports),
         readings=readings_of(capabilities.readings),

@@ -10,6 +10,11 @@ from rich.table import Table
 from nicsim.panel.claims import Claims
 from nicsim.panel.decode import Decoded
 
+FULL = {
+    "off": "adds are refused",
+    "least-recently-used": "adds are refused, and the host is asked to delete the association unused longest",
+}
+
 
 def show_claims(console: Console, claims: Claims) -> None:
     """One profile."""
@@ -17,7 +22,12 @@ def show_claims(console: Console, claims: Claims) -> None:
         f"{claims.name}: {claims.about}",
         f"NDIS {claims.ndis}; encapsulations {', '.join(claims.encapsulations) or 'none'}",
         "tables: " + ", ".join(f"{rows} {name} rows" for name, rows in claims.tables.items()),
+        f"when a table is full: {FULL[claims.make_room]}",
     ]
+    if claims.row_ticks:
+        lines.append(f"a row takes {claims.row_ticks} polls to write or clear")
+    if lost := [name.removeprefix("on_").replace("_", " ") for name, loses in claims.losses.items() if loses]:
+        lines.append(f"the tables are lost on {' and '.join(lost)}")
     console.print("\n".join(lines), markup=False, soft_wrap=True)
     for report in claims.reports:
         show_structure(console, report, f", as {claims.reported_by} reports it")

@@ -105,6 +105,24 @@ def test_readings_are_shown_with_their_rules(capsys: pytest.CaptureFixture[str],
     assert "A-15" in out
 
 
+def test_time_and_loss_and_what_a_full_card_does_are_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'name = "own"\nndis = "6.0"\nencapsulations = []\n[tables]\nmake_room = "least-recently-used"\n'
+        "[timing]\nrow_ticks = 7\n[loss]\non_reset = true\non_d3 = true\n"
+    )
+    out = shown(capsys, "show", str(own))
+    for text in ("the host is asked to delete", "a row takes 7 polls", "lost on reset and d3"):
+        assert text in out
+    made = json.loads(shown(capsys, "show", str(own), "--json"))
+    assert (made["make_room"], made["row_ticks"]) == ("least-recently-used", 7)
+    assert made["losses"] == {"on_reset": True, "on_d3": True}
+    plain = shown(capsys, "show", "tiny")
+    assert "adds are refused\n" in plain
+    assert "polls" not in plain
+    assert "lost" not in plain
+
+
 def test_show_tells_the_tables_and_the_flags_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, "show", "tiny")
     for text in ("2 inbound rows", "1 parser rows", "IPsecV1.IPv4ESP.TripleDes", "IPSEC_TUN_UDPESP_ENCAPTYPE_OTHER"):

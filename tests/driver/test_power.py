@@ -7,6 +7,8 @@ import struct
 import pytest
 
 from nicsim.boundary import CardControl, OidCompletion, ResetCompletion, ResetResult, StatusIndication, Table
+from nicsim.capabilities import Losses
+from nicsim.driver.handles import OWN_PARSER_ROW
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from tests.driver.builders import (
@@ -51,8 +53,8 @@ def lived_in(nic: Bench) -> tuple[int, ...]:
     return inbound, outbound, udp, entry, version_2
 
 
-def everything() -> Bench:
-    return bench(capabilities(version1={"udp_esp": 0x33}), abi=Abi.X64)
+def everything(**changes) -> Bench:
+    return bench(capabilities(version1={"udp_esp": 0x33}, **changes), abi=Abi.X64)
 
 
 FRAMES = (native_frame(), udp_frame(spi=SPI + 1, dst_port=4501))
@@ -355,3 +357,49 @@ def test_removal_ends_pending_requests_and_a_pending_reset() -> None:
     assert nic.driver.poll() == []
     assert nic.add_sa(sa()).status == NdisStatus.NOT_ACCEPTED
     assert not any(isinstance(event, StatusIndication) for event in nic.driver.poll())
+
+
+# --- what a card may lose (A-26) -----------------------------------------------------------------------------------
+
+
+def lost_everything(nic: Bench, handles: tuple[int, ...]) -> None:
+    """Nothing that was offloaded is left, nobody said so, and what is added from now on works."""
+    inbound, outbound, udp, entry, version_2 = handles
+    assert [nic.rows[table] for table in (Table.INBOUND, Table.OUTBOUND)] == [{}, {}]
+    assert nic.rows[Table.PARSER] == {nic.driver.state.own_parser_row: OWN_PARSER_ROW}
+    assert nic.driver.poll() == []
+    # Received packets go up unprocessed, and sends and deletes that name lost handles fail.
+    assert [nic.receive(frame) for frame in FRAMES] == [Reason.SA_NOT_OFFLOADED, Reason.NO_PARSER_ENTRY]
+    refused = send(nic, outbound)
+    assert (refused.status, refused.reason) == (NdisStatus.FAILURE, Reason.UNKNOWN_SEND_HANDLE)
+    for result in (nic.delete_sa(inbound), nic.delete_udpesp(udp, entry), nic.delete_v2(version_2)):
+        nic.refuses(result, NdisStatus.INVALID_DATA, Reason.UNKNOWN_SA_HANDLE)
+    nic.refuses(nic.add_udpesp(udpesp(entry=entry)), NdisStatus.INVALID_DATA, Reason.UNKNOWN_PARSER_HANDLE)
+    assert [len(nic.free(table)) for table in (Table.INBOUND, Table.OUTBOUND, Table.PARSER)] == [4, 4, 3]
+    nic.added(sa())
+    assert nic.receive(native_frame()) is Reason.OPENED
+
+
+@pytest.mark.rule("A-26")
+def test_a_card_that_loses_its_tables_on_reset_comes_back_empty_and_enabled() -> None:
+    nic = everything(losses=Losses(on_reset=True))
+    handles = lived_in(nic)
+    power(nic, D3)
+    power(nic, D0)
+    assert [nic.receive(frame) for frame in FRAMES] == [Reason.OPENED] * 2  # low power is another matter
+    assert nic.driver.reset().status == SUCCESS
+    lost_everything(nic, handles)
+
+
+@pytest.mark.parametrize("way", [(D3, D0), (D1, D3, D2, D0)])
+@pytest.mark.rule("A-26")
+def test_a_card_that_loses_its_tables_in_d3_comes_back_empty_and_enabled(way: tuple[int, ...]) -> None:
+    nic = everything(losses=Losses(on_d3=True))
+    handles = lived_in(nic)
+    nic.driver.reset()
+    for state in (D1, D2, D0):
+        power(nic, state)
+    assert [nic.receive(frame) for frame in FRAMES] == [Reason.OPENED] * 2  # neither a reset nor D2 is D3
+    for state in way:
+        assert power(nic, state).status == SUCCESS
+    lost_everything(nic, handles)

@@ -31,7 +31,8 @@ from nicsim.card.device import SimulatedCard
 from nicsim.driver.device import ReferenceDriver
 from nicsim.errors import RuleBroken
 from nicsim.ndis.ledger import ALLOWED, GENERIC
-from nicsim.ndis.monitor import Check, Monitor, Note, WatchedCard, WatchedMiniport
+from nicsim.ndis.monitor import Check, Monitor, Note
+from nicsim.ndis.watched import WatchedCard, WatchedMiniport
 from nicsim.nic import Nic
 from nicsim.profile import load_profile
 from nicsim.reasons import Reason

@@ -11,7 +11,8 @@ from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, S
 from nicsim.card.device import SimulatedCard
 from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
-from nicsim.ndis.monitor import Monitor, WatchedCard, WatchedMiniport
+from nicsim.ndis.monitor import Monitor
+from nicsim.ndis.watched import WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa, OffloadIpsecDeleteUdpespSa
