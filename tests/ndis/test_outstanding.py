@@ -12,8 +12,8 @@ from nicsim.card.device import SimulatedCard
 from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
 from nicsim.ndis.monitor import Monitor
-from nicsim.ndis.watched import WatchedCard, WatchedMiniport
 from nicsim.ndis.queue import Ndis
+from nicsim.ndis.watched import WatchedCard, WatchedMiniport
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa, OffloadIpsecDeleteUdpespSa
 from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa, IpsecOffloadV2AddSaEx
