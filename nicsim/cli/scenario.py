@@ -68,6 +68,12 @@ def run(
         typer.Option(metavar="OUT.pcapng", help="Write what goes by: all points in one file, and a file for each."),
     ] = None,
     seed: Annotated[str | None, typer.Option(help="Decides everything that chance decides.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="The kind of card of the host that the scenario is about.")
+    ] = None,
+    impair: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=N]", help="Let that card or its driver misbehave.")
+    ] = None,
     every_line: Annotated[bool, typer.Option("--all", help="Show every line of a long ladder.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -75,6 +81,7 @@ def run(
 
     Example: nicsim scenario run nat-remaps-ports --write /tmp/story.pcapng
     """
+    from nicsim.impairments import parse_impairment
     from nicsim.report.scenario import scenario_as_json, show_scenario
     from nicsim.report.terminal import console_for
     from nicsim.scenario.catalogue import load_scenario
@@ -82,7 +89,8 @@ def run(
     from nicsim.scenario.run import Run
 
     story = load_scenario(name)
-    one = Run(story, seed if seed is not None else story.seed)
+    impairments = tuple(parse_impairment(text) for text in impair or ())
+    one = Run(story, seed if seed is not None else story.seed, profile, impairments)
     result = one.go(record=write is not None)
     if write is not None:
         write_captures(write, one.points)

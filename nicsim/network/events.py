@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from nicsim.events import HostEvent, IkeEvent
+from nicsim.reasons import Reason
+
 
 class Fate(Enum):
     """What a link does to a packet."""
@@ -56,5 +59,23 @@ class Noted:
     what: str
 
 
-Event = Crossing | Dropped | Noted
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a NIC did with the frame that has just arrived."""
+
+    time: float
+    node: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a host above a NIC tells of itself."""
+
+    time: float
+    node: str
+    event: HostEvent | IkeEvent
+
+
+Event = Crossing | Dropped | Noted | Judged | Told
 Observer = Callable[[Event], None]

@@ -38,6 +38,23 @@ class Conditions:
 PERFECT = Conditions()
 
 
+class Onward(Protocol):
+    """Where IP packets can be sent: an interface, or a tunnel that looks like one."""
+
+    @property
+    def address(self) -> bytes:
+        """The node's own address here, 4 or 16 bytes."""
+        ...
+
+    def mtu_for(self, packet: bytes) -> int:
+        """The most bytes that an IP packet like this one may have."""
+        ...
+
+    def send(self, packet: bytes) -> None:
+        """Send an IP packet, which the caller has found to be short enough."""
+        ...
+
+
 class Node(Protocol):
     """Whatever stands at the ends of links."""
 
@@ -74,6 +91,10 @@ class Interface:
     def mtu(self) -> int:
         """The most bytes of IP packet that go through."""
         return self._link.conditions.mtu
+
+    def mtu_for(self, packet: bytes) -> int:
+        """See Onward."""
+        return self.mtu
 
     def send(self, packet: bytes) -> None:
         """Put an IP packet on the link."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from nicsim.errors import Malformed
 from nicsim.network.clock import Clock
 from nicsim.network.events import Dropped, Event, Noted, Observer
-from nicsim.network.link import Interface
+from nicsim.network.link import Onward
 from nicsim.wire.checksum import internet_checksum, udp_checksum
 from nicsim.wire.esp import PROTOCOL_UDP
-from nicsim.wire.fragmentation import fragment_ipv4
+from nicsim.wire.fragmentation import fragment_ipv4, may_be_fragmented
 from nicsim.wire.headers import DONT_FRAGMENT, build_ipv4, build_udp, format_address
 from nicsim.wire.icmp import (
     IcmpError,
@@ -46,13 +46,13 @@ class PlainHost:
         self.on_error: list[ErrorHandler] = []
         self.received: int = 0
         self._observers = observers
-        self._interface: Interface | None = None
+        self._interface: Onward | None = None
         self._handlers: dict[int, Handler] = {}
         self._reassembler = Reassembler()
         self._identification = 0
 
     @property
-    def interface(self) -> Interface:
+    def interface(self) -> Onward:
         """Its one interface."""
         assert self._interface is not None, f"{self.name} is attached to no link"
         return self._interface
@@ -62,8 +62,8 @@ class PlainHost:
         """Its address."""
         return self.interface.address
 
-    def attach(self, interface: Interface) -> None:
-        """See Node."""
+    def attach(self, interface: Onward) -> None:
+        """See Node. The stack of a host with a NIC sends through something else."""
         assert self._interface is None, f"{self.name} has room for one link"
         self._interface = interface
 
@@ -98,17 +98,18 @@ class PlainHost:
         )
 
     def send_packet(self, packet: bytes) -> None:
-        """Put an IPv4 packet on the link, in fragments if need be."""
-        for piece in fragment_ipv4(packet, self.interface.mtu):
+        """Put an IPv4 packet on the link, in fragments if need be and if it allows that."""
+        pieces = fragment_ipv4(packet, self.interface.mtu_for(packet)) if may_be_fragmented(packet) else [packet]
+        for piece in pieces:
             self.interface.send(piece)
 
     def path_mtu(self, dst: bytes) -> int:
         """The largest packet that is known to get to a destination, the own link at first."""
-        return self.path_mtus.get(dst, self.interface.mtu)
+        return self.path_mtus.get(dst, self.interface.mtu_for(b""))
 
     # --- receiving ---------------------------------------------------------------------------------------------
 
-    def receive(self, interface: Interface, packet: bytes) -> None:
+    def receive(self, interface: Onward, packet: bytes) -> None:
         """See Node."""
         try:
             parsed = parse_frame(packet, LinkType.RAW)
@@ -118,7 +119,15 @@ class PlainHost:
             if internet_checksum(packet[: (packet[0] & 0xF) * 4]):
                 self._drop(packet, "the IPv4 header checksum is wrong")
                 return
-            whole = self._reassembler.add(packet, parsed, self.clock.now)
+        except Malformed as error:
+            self._drop(packet, str(error))
+        else:
+            self.take(packet)
+
+    def take(self, packet: bytes) -> None:
+        """A packet for this host, whoever may have checked its header."""
+        try:
+            whole = self._reassembler.add(packet, parse_frame(packet, LinkType.RAW), self.clock.now)
             if whole is not None:
                 self._take(whole, parse_frame(whole, LinkType.RAW))
         except Malformed as error:

@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from nicsim.errors import Malformed
 from nicsim.network.clock import Clock
 from nicsim.network.events import Dropped, Event, Noted, Observer
-from nicsim.network.link import Interface
+from nicsim.network.link import Interface, Onward
 from nicsim.network.nat import Fragments, Outcome, Translator
 from nicsim.network.rewriting import one_hop_on
 from nicsim.wire.checksum import internet_checksum
@@ -32,22 +32,22 @@ class Routes:
 
     def __init__(self) -> None:
         # By version and prefix length: networks as the numbers of their leading bits.
-        self._by_length: dict[tuple[int, int], dict[int, Interface]] = {}
+        self._by_length: dict[tuple[int, int], dict[int, Onward]] = {}
         self._lengths: list[tuple[int, int]] = []
 
-    def add(self, network: str, interface: Interface) -> None:
+    def add(self, network: str, onward: Onward) -> None:
         """A route to a prefix such as 10.0.0.0/8; a second one to the same prefix replaces the first."""
         parsed = ip_network(network)
         key = parsed.version, parsed.prefixlen
         number = int(parsed.network_address) >> parsed.max_prefixlen - parsed.prefixlen
-        self._by_length.setdefault(key, {})[number] = interface
+        self._by_length.setdefault(key, {})[number] = onward
         self._lengths = sorted(self._by_length, reverse=True)
 
-    def add_host(self, address: bytes, interface: Interface) -> None:
+    def add_host(self, address: bytes, onward: Onward) -> None:
         """A route to one address."""
-        self.add(str(ip_address(address)), interface)
+        self.add(str(ip_address(address)), onward)
 
-    def towards(self, address: bytes) -> Interface | None:
+    def towards(self, address: bytes) -> Onward | None:
         """The interface that leads to an address."""
         version, bits = (4, 32) if len(address) == 4 else (6, 128)
         number = int.from_bytes(address, "big")
@@ -116,7 +116,7 @@ class Router:
             return
         for whole in self._gathered(packet[: parsed.end], parsed):
             for data in self._translated_in(interface, whole):
-                self._pass_on(interface, data)
+                self.pass_on(interface, data)
 
     # --- the steps ---------------------------------------------------------------------------------------------
 
@@ -139,41 +139,39 @@ class Router:
             return [packet]
         return self._taken(packet, self.translator.inbound(self.clock.now, packet, parsed))
 
-    def _pass_on(self, interface: Interface, packet: bytes) -> None:
+    def pass_on(self, came_by: Onward, packet: bytes) -> None:
+        """Send a packet on that came in by one side, or say why not. It is well-formed and not yet a hop further."""
         parsed = parse_frame(packet, LinkType.RAW)
         if any(parsed.dst == own.address for own in self.interfaces):
-            self.deliver(interface, packet, parsed)
+            self._drop(packet, "it is for the router itself")
             return
         if parsed.ttl <= 1:
             self._drop(packet, "its TTL has run out")
-            self.complain(interface, packet, parsed, IcmpErrorKind.TIME_EXCEEDED)
+            self._complain(came_by, packet, parsed, IcmpErrorKind.TIME_EXCEEDED)
             return
         onward = self.routes.towards(parsed.dst)
         if onward is None:
             self._drop(packet, f"there is no route to {format_address(parsed.dst)}")
-            self.complain(interface, packet, parsed, IcmpErrorKind.NO_ROUTE)
+            self._complain(came_by, packet, parsed, IcmpErrorKind.NO_ROUTE)
             return
-        if len(packet) > onward.mtu and not may_be_fragmented(packet):
-            self._drop(packet, f"its {len(packet)} bytes do not fit the next link, whose MTU is {onward.mtu}")
-            self.complain(interface, packet, parsed, IcmpErrorKind.PACKET_TOO_BIG, onward.mtu)
+        mtu = onward.mtu_for(packet)
+        if len(packet) > mtu and not may_be_fragmented(packet):
+            self._drop(packet, f"its {len(packet)} bytes are more than the {mtu} that can go on")
+            self._complain(came_by, packet, parsed, IcmpErrorKind.PACKET_TOO_BIG, mtu)
             return
         self._send(onward, one_hop_on(packet))
 
-    def deliver(self, interface: Interface, packet: bytes, parsed: Packet) -> None:
-        """A packet for the router itself."""
-        self._drop(packet, "it is for the router itself")
-
-    def _send(self, onward: Interface, packet: bytes) -> None:
+    def _send(self, onward: Onward, packet: bytes) -> None:
         for data in self._translated_out(onward, packet):
             try:
-                pieces = fragment_ipv4(data, onward.mtu) if data[0] >> 4 == 4 else [data]
+                pieces = fragment_ipv4(data, onward.mtu_for(data)) if data[0] >> 4 == 4 else [data]
             except Malformed as error:
                 self._drop(data, str(error))
                 continue
             for piece in pieces:
                 onward.send(piece)
 
-    def _translated_out(self, onward: Interface, packet: bytes) -> list[bytes]:
+    def _translated_out(self, onward: Onward, packet: bytes) -> list[bytes]:
         if onward is not self.outside or self.translator is None or packet[0] >> 4 != 4:
             return [packet]
         parsed = parse_frame(packet, LinkType.RAW)
@@ -190,14 +188,14 @@ class Router:
 
     # --- errors, and telling -----------------------------------------------------------------------------------
 
-    def complain(self, interface: Interface, packet: bytes, parsed: Packet, kind: IcmpErrorKind, mtu: int = 0) -> None:
+    def _complain(self, came_by: Onward, packet: bytes, parsed: Packet, kind: IcmpErrorKind, mtu: int = 0) -> None:
         """Send an ICMP error about a packet back the way it came, if one may be sent."""
-        if len(interface.address) != len(parsed.src) or not may_complain_about(packet, parsed):
+        if len(came_by.address) != len(parsed.src) or not may_complain_about(packet, parsed):
             return
         if not self._limit.allows(self.clock.now):
             self.note("an ICMP error is kept back: too many of them")
             return
-        self._send(interface, build_icmp_error(kind, interface.address, packet, mtu=mtu))
+        self._send(came_by, build_icmp_error(kind, came_by.address, packet, mtu=mtu))
 
     def restart(self) -> None:
         """The NAT in it loses its mappings."""

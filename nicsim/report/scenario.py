@@ -3,7 +3,7 @@
    time  client                nat                 server
 0.000000    |                    |                    |
 0.001000    |---500>500 IKE main---->|                |
-0.002000    |                    |---1>500 IKE main-->|  untouched: IKE
+0.002000    |                    |---1>500 IKE main-->|  NIC: ike
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _drawn_line(columns: Mapping[str, int], line: Line) -> str:
     row = [" "] * width
     for column in columns.values():
         row[column] = "|"
-    remark = line.verdict
+    remark = _verdict(line)
     if line.kind is LineKind.PACKET:
         left, right = sorted((columns[line.node], columns[line.target]))
         text = _arrow_text(line)[: right - left - 3]
@@ -111,11 +111,17 @@ def _drawn_line(columns: Mapping[str, int], line: Line) -> str:
     return f"{line.time:{TIME_WIDTH - 1}.6f} {''.join(row)[TIME_WIDTH:]}  {remark}".rstrip()
 
 
+def _verdict(line: Line) -> str:
+    """What the receiving end's NIC and transport made of it."""
+    return ", ".join(part for part in (f"NIC: {line.nic}" if line.nic else "", line.host) if part)
+
+
 def _named_line(line: Line) -> str:
     if line.kind is LineKind.PACKET:
-        verdict = f"  {line.verdict}" if line.verdict else ""
-        return f"{line.time:{TIME_WIDTH - 1}.6f} {line.node} -> {line.target}: {_arrow_text(line)}{verdict}"
-    return f"{line.time:{TIME_WIDTH - 1}.6f} {line.node}: {line.text}"
+        what = f"{line.node} -> {line.target}: {_arrow_text(line)}  {_verdict(line)}"
+    else:
+        what = f"{line.node}: {line.text}"
+    return f"{line.time:{TIME_WIDTH - 1}.6f} {what}".rstrip()
 
 
 def show_scenarios(console: Console, scenarios: Iterable[Mapping[str, str]]) -> None:

@@ -12,11 +12,13 @@ from nicsim.scenario.model import (
     NotedExpectation,
     PathMtusExpectation,
     ReceivedExpectation,
+    VerdictExpectation,
 )
 from nicsim.scenario.results import Check, Line, LineKind
 from nicsim.scenario.stage import Arrival, Stage
 
-Counted = ReceivedExpectation | CrossingExpectation | DroppedExpectation | NotedExpectation
+OnLines = CrossingExpectation | DroppedExpectation | NotedExpectation | VerdictExpectation
+Counted = ReceivedExpectation | OnLines
 
 
 def check(expected: Expectation, lines: list[Line], stage: Stage) -> Check:
@@ -63,7 +65,7 @@ def _is_arrival(expected: ReceivedExpectation, arrival: Arrival) -> bool:
     )
 
 
-def _is_line(expected: CrossingExpectation | DroppedExpectation | NotedExpectation, line: Line) -> bool:
+def _is_line(expected: OnLines, line: Line) -> bool:
     if isinstance(expected, CrossingExpectation):
         return (
             line.kind is LineKind.PACKET
@@ -75,6 +77,14 @@ def _is_line(expected: CrossingExpectation | DroppedExpectation | NotedExpectati
             and expected.target_address in (None, line.target_address)
             and expected.size in (None, line.size)
             and (expected.fate is None or expected.fate == (line.fate or "carried"))
+        )
+    if isinstance(expected, VerdictExpectation):
+        return (
+            line.kind is LineKind.PACKET
+            and line.target == expected.node
+            and expected.nic in (None, line.nic)
+            and expected.host in (None, line.host)
+            and expected.what in (None, line.what)
         )
     if isinstance(expected, DroppedExpectation):
         return line.kind is LineKind.DROP and line.node == expected.node and expected.why in line.text

@@ -35,8 +35,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nicsim.errors import InputError
+from nicsim.host.software_ipsec import DEFAULT_REPLAY_WINDOW
 from nicsim.network.link import Conditions
 from nicsim.network.nat import Filtering, Fragments
+from nicsim.profile import DEFAULT_PROFILE
 
 LONGEST_FILE = 1 << 20
 """Bytes."""
@@ -106,7 +108,24 @@ class NatNode(_Model):
     ipsec_aware: bool = False
 
 
-Node = Annotated[PlainNode | RouterNode | NatNode, Field(discriminator="kind")]
+class HostNode(_Model):
+    """A host with a NIC that offloads IPsec. Its first link is the NIC's; any others are a LAN behind it."""
+
+    kind: Literal["host"]
+    # The kind of card: a preset or a file, as nicsim profile knows them.
+    profile: str = DEFAULT_PROFILE
+    # Its own addresses inside tunnels.
+    inner_addresses: list[Address] = []
+    # Policies and associations made by hand, as text for setkey(8).
+    setkey: str = ""
+    # Packets.
+    replay_window: Annotated[int, Field(ge=0, le=65536)] = DEFAULT_REPLAY_WINDOW
+    # See PlainNode; for the host's own stack.
+    ports: list[Port] = []
+    echoes: bool = False
+
+
+Node = Annotated[PlainNode | RouterNode | NatNode | HostNode, Field(discriminator="kind")]
 
 
 class Link(_Model):
@@ -255,6 +274,18 @@ class NotedExpectation(_Counted):
     what: str
 
 
+class VerdictExpectation(_Counted):
+    """What a host's NIC and then its transport made of packets that came in."""
+
+    see: Literal["verdict"]
+    node: Name
+    # A label of nicsim why: "opened", "ike", "sa-not-offloaded", ...
+    nic: str | None = None
+    # "accepted", "duplicate", "icv-bad", ...; what no ESP packet was has none.
+    host: str | None = None
+    what: str | None = None
+
+
 class PathMtusExpectation(_Model):
     """What the tracepath of a node found, in order: its own link first."""
 
@@ -266,7 +297,12 @@ class PathMtusExpectation(_Model):
 
 
 Expectation = Annotated[
-    ReceivedExpectation | CrossingExpectation | DroppedExpectation | NotedExpectation | PathMtusExpectation,
+    ReceivedExpectation
+    | CrossingExpectation
+    | DroppedExpectation
+    | NotedExpectation
+    | VerdictExpectation
+    | PathMtusExpectation,
     Field(discriminator="see"),
 ]
 
@@ -284,6 +320,8 @@ class Scenario(_Model):
     source: str = ""
     seed: str = "1"
     duration: Annotated[float, Field(gt=0, le=LONGEST_RUN)]
+    # The host whose NIC the story is about: --profile and --impair are for it. Without it, for every host.
+    subject: Name | None = None
     nodes: Annotated[dict[Name, Node], Field(min_length=1, max_length=5000)]
     links: Annotated[list[Link], Field(min_length=1, max_length=10_000)]
     steps: Annotated[list[Step], Field(max_length=10_000)] = []
@@ -291,6 +329,8 @@ class Scenario(_Model):
 
     @model_validator(mode="after")
     def _names_are_nodes(self) -> Self:
+        if self.subject is not None and not isinstance(self.nodes.get(self.subject), HostNode):
+            raise ValueError(f"the subject needs to be a host, not {self.subject!r}")
         for what, name in self._named_nodes():
             if name not in self.nodes:
                 raise ValueError(f"{what} names the node {name!r}, which is none of {', '.join(self.nodes)}")

@@ -35,8 +35,9 @@ class Line:
     target_port: int | None = None
     size: int = 0
     fate: str = ""
-    # What the receiving end made of it: the verdict of its NIC.
-    verdict: str = ""
+    # What the receiving end made of it: its NIC, by the label of the reason; then its transport, if it was ESP.
+    nic: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nicsim.errors import InputError
-from nicsim.network.events import Crossing, Dropped, Event, Fate
+from nicsim.events import EspReceived, PacketDropped
+from nicsim.impairments import Impaired
+from nicsim.network.events import Crossing, Dropped, Event, Fate, Judged, Noted, Told
 from nicsim.network.recording import Point, Recording
 from nicsim.scenario.checks import check
 from nicsim.scenario.model import Scenario, parse_scenario, scenario_faults
 from nicsim.scenario.results import Line, LineKind, ScenarioResult, Transcript
 from nicsim.scenario.sight import see
-from nicsim.scenario.stage import set_stage
+from nicsim.scenario.stage import Cards, set_stage
 from nicsim.scenario.steps import plan
+from nicsim.scenario.telling import words_for
 
 MOST_LINES = 1_000_000
 """Of one run; what a reader could want is far less, and a mistaken file far more."""
@@ -25,14 +28,18 @@ class Run:
     scenario: Scenario
     seed: str
     result: ScenarioResult = field(init=False)
+    # For the hosts' NICs: another kind of card, and ways to misbehave.
+    profile: str | None = None
+    impairments: tuple[Impaired, ...] = ()
     points: list[Point] = field(default_factory=list)
+    _last_packet: dict[str, Line] = field(default_factory=dict)
 
     def go(self, *, record: bool = False) -> ScenarioResult:
         """Run it. Raises InputError where the file asks for what cannot be, NicsimError where it gets out of hand."""
         scenario = self.scenario
         self.result = ScenarioResult(scenario.name, scenario.about, self.seed, tuple(scenario.nodes))
-        stage = set_stage(scenario, f"{scenario.name}/{self.seed}")
-        stage.network.observers.append(self._observe)
+        cards = Cards(self.profile, self.impairments, scenario.subject)
+        stage = set_stage(scenario, f"{scenario.name}/{self.seed}", cards, self._observe)
         if record:
             self.points = list(Recording(stage.network).points.values())
         plan(stage, scenario.steps)
@@ -45,12 +52,30 @@ class Run:
         return self.result
 
     def _observe(self, event: Event) -> None:
+        if isinstance(event, Judged | Told):
+            self._annotate(event)
+        else:
+            self._add(line_of(event))
+
+    def _add(self, line: Line) -> None:
         if len(self.result.lines) >= MOST_LINES:
             raise InputError(f"the scenario {self.scenario.name} has more than {MOST_LINES} events")
-        self.result.lines.append(line_of(event))
+        self.result.lines.append(line)
+        if line.kind is LineKind.PACKET:
+            self._last_packet[line.target] = line
+
+    def _annotate(self, event: Judged | Told) -> None:
+        """What a host makes of the packet that came last goes to that packet's line; all else is a line of its own."""
+        if isinstance(event, Judged):
+            self._last_packet[event.node].nic = event.reason.label
+        elif isinstance(event.event, EspReceived):
+            self._last_packet[event.node].host = event.event.verdict
+        elif words := words_for(event.event):
+            kind = LineKind.DROP if isinstance(event.event, PacketDropped) else LineKind.NOTE
+            self._add(Line(event.time, kind, event.node, words))
 
 
-def line_of(event: Event) -> Line:
+def line_of(event: Crossing | Dropped | Noted) -> Line:
     """An event of the network as a line."""
     if isinstance(event, Crossing):
         sight = see(event.packet)

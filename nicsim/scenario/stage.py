@@ -5,16 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
+from nicsim.card.send import IvSource
 from nicsim.errors import InputError
+from nicsim.host.host import HostConfig
+from nicsim.host.ike.config import IkeConfig
+from nicsim.host.policy import PolicyDatabase
+from nicsim.host.setkey import SetkeyText, read_setkey
+from nicsim.impairments import Impaired
+from nicsim.network.events import Observer
 from nicsim.network.link import Interface, Node
 from nicsim.network.nat import AddressNat, Napt, NaptBehaviour, Translator
 from nicsim.network.network import Network
+from nicsim.network.nic_host import NicHost
 from nicsim.network.plain_host import PlainHost
 from nicsim.network.router import Router
 from nicsim.network.routing import ANYWHERE, find_routes
 from nicsim.network.tracepath import Tracepath
-from nicsim.scenario import model
-from nicsim.scenario.model import NatNode, PlainNode, RouterNode, Scenario
+from nicsim.nic import Nic
+from nicsim.profile import load_profile
+from nicsim.scenario.model import HostNode, NatNode, PlainNode, RouterNode, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,20 @@ class Stage:
         """A node by its name, which the model has checked."""
         return self.network.nodes[name]
 
-    def plain_host(self, name: str) -> PlainHost:
-        """A plain host. Raises InputError where the node is something else."""
+    def stack(self, name: str) -> PlainHost:
+        """A plain host, or the stack of a host with a NIC. Raises InputError where the node is something else."""
         node = self.node(name)
+        if isinstance(node, NicHost):
+            return node.stack
         if not isinstance(node, PlainHost):
-            raise InputError(f"the node {name} needs to be a plain host for this")
+            raise InputError(f"the node {name} needs to be a host for this")
+        return node
+
+    def nic_host(self, name: str) -> NicHost:
+        """A host with a NIC. Raises InputError where the node is something else."""
+        node = self.node(name)
+        if not isinstance(node, NicHost):
+            raise InputError(f"the node {name} needs to be a host with a NIC for this")
         return node
 
     def address(self, name_or_address: str) -> bytes:
@@ -58,13 +76,39 @@ class Stage:
             raise InputError(f"{name_or_address!r} is neither a node nor an address") from None
 
 
-def set_stage(scenario: Scenario, seed: str) -> Stage:
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """What is asked of the hosts' NICs beside what the file says: of one host's, or of all."""
+
+    profile: str | None = None
+    impairments: tuple[Impaired, ...] = ()
+    subject: str | None = None
+
+    def nic(self, name: str, node: HostNode, iv_source: IvSource) -> Nic:
+        """The NIC of one host. With impairments there is no rule monitor: what comes of them is seen to the end."""
+        meant = self.subject in (None, name)
+        impairments = self.impairments if meant else ()
+        return Nic(
+            load_profile(self.profile if self.profile is not None and meant else node.profile),
+            iv_source=iv_source,
+            monitor=not impairments,
+            impairments=impairments,
+        )
+
+
+def set_stage(
+    scenario: Scenario, seed: str, cards: Cards | None = None, observer: Observer = lambda event: None
+) -> Stage:
     """Build the network. Raises InputError where the file asks for what cannot be."""
+    cards = cards or Cards(subject=scenario.subject)
     stage = Stage(Network(seed))
+    stage.network.observers.append(observer)
     outside = _outside_addresses(scenario)
     for name, node in scenario.nodes.items():
         if isinstance(node, PlainNode):
             stage.network.plain_host(name)
+        elif isinstance(node, HostNode):
+            _add_host(stage, name, node, cards)
         elif isinstance(node, RouterNode):
             stage.network.router(name)
         else:
@@ -77,7 +121,13 @@ def set_stage(scenario: Scenario, seed: str) -> Stage:
             if isinstance(scenario.nodes[name], PlainNode) and _links_of(scenario, name) != 1:
                 raise InputError(f"the plain host {name} needs one link, not {_links_of(scenario, name)}")
         stage.network.connect(stage.node(first), first_address, stage.node(second), second_address, link.conditions)
-    _open_ports(stage, scenario)
+    for name, node in scenario.nodes.items():
+        if isinstance(node, HostNode) and not _links_of(scenario, name):
+            raise InputError(f"the host {name} needs a link")
+        if isinstance(node, PlainNode | HostNode):
+            for port in node.ports:
+                _open_port(stage, stage.stack(name), port, echoes=node.echoes)
+    _install(stage, scenario)
     for name, node in scenario.nodes.items():
         if isinstance(node, NatNode):
             _router(stage, name).outside = _towards(stage, name, node.outside)
@@ -134,18 +184,45 @@ def _towards(stage: Stage, name: str, peer: str) -> Interface:
     return next(one for one in stage.network.interfaces if one.node.name == name and one.peer.node.name == peer)
 
 
-def _open_ports(stage: Stage, scenario: Scenario) -> None:
+def _add_host(stage: Stage, name: str, node: HostNode, cards: Cards) -> None:
+    network, chance = stage.network, stage.network.chance.child(f"host {name}")
+    nic = cards.nic(name, node, chance.child("IVs of the NIC").octets)
+    config = HostConfig(
+        IkeConfig(address=b""),  # the link says
+        ndis=nic.capabilities.ndis,
+        readings=nic.capabilities.readings,
+        replay_window=node.replay_window,
+        inner_addresses=tuple(ip_address(address).packed for address in node.inner_addresses),
+    )
+    policies = PolicyDatabase(list(_setkey(name, node).policies))
+    network.add(NicHost(name, network.clock, network.observers, nic, config, chance.octets, policies))
+
+
+def _setkey(name: str, node: HostNode) -> SetkeyText:
+    try:
+        return read_setkey(node.setkey)
+    except InputError as error:
+        raise InputError(f"the setkey text of {name}: {error}") from None
+
+
+def _install(stage: Stage, scenario: Scenario) -> None:
+    """Associations made by hand, once every host knows its address."""
     for name, node in scenario.nodes.items():
-        if isinstance(node, PlainNode):
-            for port in node.ports:
-                _open_port(stage, stage.plain_host(name), port, node)
+        if isinstance(node, HostNode):
+            host = stage.nic_host(name)
+            for statement in _setkey(name, node).associations:
+                try:
+                    host.host.install_manual(statement)
+                except InputError as error:
+                    raise InputError(f"the setkey text of {name}: {error}") from None
+            host.work()
 
 
-def _open_port(stage: Stage, host: PlainHost, port: int, node: model.PlainNode) -> None:
+def _open_port(stage: Stage, host: PlainHost, port: int, *, echoes: bool) -> None:
     def took(source: bytes, source_port: int, data: bytes) -> None:
         address = str(ip_address(source))
         stage.arrivals.append(Arrival(stage.network.clock.now, host.name, address, source_port, port, len(data)))
-        if node.echoes:
+        if echoes:
             host.send_udp(source, port, source_port, data)
 
     host.bind(port, took)

@@ -34,12 +34,12 @@ def _plan(stage: Stage, step: Step) -> None:
 
 
 def _sending(stage: Stage, step: SendStep | KeepaliveStep) -> Callable[[], None]:
-    host, target = stage.plain_host(step.source), stage.address(step.to)
+    host, target = stage.stack(step.source), stage.address(step.to)
     data = KEEPALIVE if isinstance(step, KeepaliveStep) else step.data.encode().ljust(step.length, b"\0")
     return lambda: host.send_udp(target, step.source_port, step.port, data)
 
 
 def _tracing(stage: Stage, step: TracepathStep) -> Callable[[], None]:
-    host, target = stage.plain_host(step.source), stage.address(step.to)
+    host, target = stage.stack(step.source), stage.address(step.to)
     trace = stage.traces[step.source] = Tracepath(host, target)
     return trace.start

@@ -59,7 +59,7 @@ def test_a_good_file_has_no_fault() -> None:
         ('"a 10.0.0.2"', '"x 10.0.0.2"', "link 1 names the node 'x', which is none of a, n, b"),
         ('"a 10.0.0.2"', '"a 2001:db8::1"', "two addresses of one family"),
         ('source = "a"', 'source = "x"', "step 1 names the node 'x'"),
-        ('do = "send"\nsource = "a"', 'do = "send"\nsource = "n"', "the node n needs to be a plain host"),
+        ('do = "send"\nsource = "a"', 'do = "send"\nsource = "n"', "the node n needs to be a host"),
         ('to = "b"', 'to = "c"', "'c' is neither a node nor an address"),
         ('node = "b"', 'node = "c"', "expectation 1 names the node 'c'"),
         ("port = 9\nsource_port = 9", "port = 65536\nsource_port = 9", "steps.0.send.port"),

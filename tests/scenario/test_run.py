@@ -108,7 +108,7 @@ def test_losses_show_in_the_ladder_and_change_with_the_seed() -> None:
 def test_the_ladder_draws_arrows_between_columns() -> None:
     lines = [
         Line(0.001, LineKind.PACKET, "a", "500>500 IKE main", "n"),
-        Line(0.002, LineKind.PACKET, "n", "1>500 IKE main", "b", verdict="untouched: IKE"),
+        Line(0.002, LineKind.PACKET, "n", "1>500 IKE main", "b", nic="ike"),
         Line(0.003, LineKind.PACKET, "b", "500>1 IKE main", "n", fate="lost"),
         Line(0.004, LineKind.NOTE, "n", "starts again"),
         Line(0.005, LineKind.DROP, "b", "for nobody"),
@@ -118,7 +118,7 @@ def test_the_ladder_draws_arrows_between_columns() -> None:
     assert all(row[column] in "|*x" for row in drawn for column in at)
     assert drawn[0][at[0] : at[1] + 1].startswith("|-")
     assert drawn[0][at[1] - 1] == ">"
-    assert drawn[1].endswith("|  untouched: IKE")
+    assert drawn[1].endswith("|  NIC: ike")
     assert drawn[2][at[1] + 1] == "x"
     assert "500>1 IKE main (lost)" in drawn[2]
     assert drawn[3][at[1]] == "*"
