@@ -116,12 +116,29 @@ class Indication:
     """A frame on its way up, with its packed out-of-band words.
 
     `ipsec` is NDIS_IPSEC_PACKET_INFO (5.1) or the IPsec NetBufferListInfo slot (6.x); `header` is
-    NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO, or empty where the version has no such word.
+    NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO, or empty where the version has no such word; `checksum` is the
+    word of slot 0, or empty where the card checked no checksum.
     """
 
     frame: bytes
     ipsec: bytes
     header: bytes = b""
+    checksum: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWords:
+    """The out-of-band words of a frame to send beside those that name associations, each empty where it has none."""
+
+    checksum: bytes = b""
+    """Slot 0: NDIS_TCP_IP_CHECKSUM_PACKET_INFO (5.1), NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO (6.x)."""
+    large_send: bytes = b""
+    """Slot 2: the maximum segment size (5.1), NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO (6.x)."""
+    header: bytes = b""
+    """Slot 12: NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO of version 2."""
+
+
+NO_TASKS = TaskWords()
 
 
 @dataclass(slots=True)  # see Indication
@@ -131,6 +148,15 @@ class SendResult:
     status: NdisStatus
     frame: bytes
     reason: Reason
+    more: tuple[bytes, ...] = ()
+    """The segments behind the first one, where a large send made several frames."""
+    large_send: bytes = b""
+    """The word of slot 2 as the driver wrote it when it completed a large send; empty where there was none."""
+
+    @property
+    def frames(self) -> tuple[bytes, ...]:
+        """Every frame that went onto the wire, in order."""
+        return (self.frame, *self.more) if self.status == NdisStatus.SUCCESS else ()
 
 
 class Miniport(Protocol):
@@ -152,8 +178,11 @@ class Miniport(Protocol):
         """Turn what the card wrote about a received frame into out-of-band words."""
         ...
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
-        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
+        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`.
+
+        `tasks` has the words of checksums and large sends.
+        """
         ...
 
     def reset(self) -> ResetResult:
@@ -178,8 +207,11 @@ class Binding(Protocol):
         """An OID request; NDIS answers some itself and queues the others as it must (N-OID-4)."""
         ...
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
-        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
+        """Send a frame whose transmit word is `ipsec`, and whose tunnel word (slot 11 of version 2) `tunnel`.
+
+        `tasks` has the words of checksums and large sends.
+        """
         ...
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
@@ -249,6 +281,29 @@ class UdpType(IntEnum):
     NATIVE = 0
     IKE = 1
     OTHER = 2
+
+
+class ChecksumTask(IntFlag):
+    """Checksums that a card computes or checks, and the packets for which it can."""
+
+    IP = 1
+    TCP = 2
+    UDP = 4
+    IP_OPTIONS = 8
+    """Also where the IP header has options or extension headers."""
+    TCP_OPTIONS = 16
+    """Also where the TCP header has options."""
+
+
+class ChecksumResult(IntFlag):
+    """What a card found of the checksums of a received frame; neither bit of a kind: it did not look."""
+
+    TCP_FAILED = 1
+    UDP_FAILED = 2
+    IP_FAILED = 4
+    TCP_SUCCEEDED = 8
+    UDP_SUCCEEDED = 16
+    IP_SUCCEEDED = 32
 
 
 class Combination(IntFlag):
@@ -346,6 +401,43 @@ class CardControl(Structure):
     """`Combination` bits: the packets of two portions that the card may work on."""
     both_or_neither: UCHAR = 0
     """1 where a packet of two portions is left alone unless both are offloaded (A-4)."""
+    ipv4_send_checksums: UCHAR = 0
+    ipv6_send_checksums: UCHAR = 0
+    ipv4_receive_checksums: UCHAR = 0
+    ipv6_receive_checksums: UCHAR = 0
+    """`ChecksumTask` bits; 0 is off."""
+    ipv4_large_send: ULONG = 0
+    ipv6_large_send: ULONG = 0
+    """The most TCP payload that one large send may have, in bytes; 0 is off."""
+    large_send_segments: ULONG = 0
+    """The least number of segments that a large send must come to."""
+    large_send_options: UCHAR = 0
+    """`ChecksumTask` bits of the options that a large send may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargeSend(Structure):
+    """NICSIM_LARGE_SEND: how to cut the TCP payload of one frame to send."""
+
+    mss: ULONG
+    """The most TCP payload of one segment, in bytes."""
+    tcp_header_offset: ULONG = 0
+    """Where the TCP header must be, in bytes from the start of the frame; 0 where the host did not say."""
+    pad_length: UCHAR = 0
+    """Bytes at the end of the payload that are padding to discard (N-V2-15)."""
+    next_header: UCHAR = 0
+    """What the ESP trailer of every segment says."""
+    identification_bits: UCHAR = 16
+    """IPv4 identifications count up modulo 2 to this power: 15 in version 2 of large send."""
+
+
+@dataclass(slots=True)  # see Indication
+class LargeSent:
+    """What came of a large send: its segments in order, and the TCP payload of all of them together, in bytes."""
+
+    frames: tuple[bytes, ...]
+    payload: int
+    reason: Reason
 
 
 @dataclass(slots=True)  # see Indication
@@ -367,6 +459,8 @@ class Descriptor(Structure):
     """Where it ends, before the ICV; padding, pad length and next header included."""
     next_slot: ULONG = 0
     """The row of the transport portion, where both portions were checked; its payload is the one meant above."""
+    checksums: UCHAR = 0
+    """`ChecksumResult` bits."""
 
 
 Row = SaRow | ParserRow | AddressRow
@@ -395,11 +489,18 @@ class Card(Protocol):
         """Process a frame off the wire: the frame as it goes up, and what was done to it."""
         ...
 
-    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+    def send(
+        self, frame: bytes, slot: int | None, tunnel_slot: int | None = None, checksums: int = 0
+    ) -> tuple[bytes, Reason]:
         """Process a frame on its way out with the association in `slot` of the outbound table.
 
-        `tunnel_slot` has the association of the tunnel portion, where the frame has both.
+        `tunnel_slot` has the association of the tunnel portion, where the frame has both; a `slot` of None is for a
+        frame without IPsec work. `checksums` are the `ChecksumTask` bits of those to fill in first.
         """
+        ...
+
+    def send_large(self, frame: bytes, slot: int | None, large: LargeSend) -> LargeSent:
+        """Cut a frame on its way out into segments, and process each with the association in `slot`, if any."""
         ...
 
     def poll(self) -> Sequence[RowCompletion]:

@@ -72,14 +72,21 @@ class Version2Claims:
     extended_sequence_numbers: bool = False
     udp_esp: int = 0
     """The UdpEsp flags of N-V2-2: 1 transport, 2 tunnel, 4 and 8 the two combinations."""
+    lso_supported: bool = False
+    """What `OtherTasks.large_send` says holds for IPsec-secured connections too (N-V2-5)."""
+    tcp_checksum: bool = False
+    udp_checksum: bool = False
+    """What `OtherTasks.checksum` says holds beside version 2 too: two Flags of NDIS_OFFLOAD (N-V2-5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherTasks:
-    """The tasks of OID_TCP_TASK_OFFLOAD beside IPsec: reported and negotiated, not simulated. All zero: not claimed."""
+    """The tasks beside IPsec, in the words of OID_TCP_TASK_OFFLOAD (N-CAP-6). All zero: not claimed."""
 
     checksum: NdisTaskTcpIpChecksum = field(default_factory=NdisTaskTcpIpChecksum)
     large_send: NdisTaskTcpLargeSend = field(default_factory=NdisTaskTcpLargeSend)
+    large_send_ipv6: bool = False
+    """Large sends of IPv6 too, which only NDIS 6.x can report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,9 @@ class Readings:
     """A-21: asked to delete UDP-ESP associations, the host uses the UDPESP delete; False: the plain one, as named."""
     lone_native_esp_is_transport: bool = True
     """A-35: an authentication failure of a lone native version 2 ESP layer is the transport one; False: tunnel."""
+    one_association_per_send_in_6_0: bool = True
+    """A-25: a 6.0 transmit word holds one handle, as its structure has it; False: NextOffloadHandle follows, as the
+    page on the send path has it."""
     one_parser_type_per_port: bool = True
     """A-33: a port has one parser entry; False: entries of both types may name it, the older one parses."""
 

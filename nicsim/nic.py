@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nicsim.boundary import (
+    NO_TASKS,
     Card,
     Descriptor,
     Indication,
@@ -19,6 +20,7 @@ from nicsim.boundary import (
     OidResult,
     SendResult,
     StatusIndication,
+    TaskWords,
 )
 from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
@@ -99,9 +101,9 @@ class Nic:
         """Take the NIC out of the machine."""
         self.ndis.remove()
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame of the host, through NDIS."""
-        return self.ndis.send(frame, ipsec, tunnel)
+        return self.ndis.send(frame, ipsec, tunnel, tasks)
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
         """Completions and indications since the last call, oldest first; whoever asks has waited one tick."""

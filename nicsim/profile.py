@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from nicsim.capabilities import Capabilities, Losses, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import (
+    Capabilities,
+    Losses,
+    MakeRoom,
+    NdisVersion,
+    OtherTasks,
+    Readings,
+    Version1Claims,
+    Version2Claims,
+)
 from nicsim.errors import InputError
 from offload_oids.ndis_offload import (
     IpsecOffloadV2Authentication,
@@ -24,7 +33,13 @@ from offload_oids.ndis_offload import (
     IpsecOffloadV2UdpEsp,
     NdisEncapsulations,
 )
-from offload_oids.task_offload import UdpEspParseFlags
+from offload_oids.task_offload import (
+    NdisTaskTcpIpChecksum,
+    NdisTaskTcpLargeSend,
+    TaskChecksumV4,
+    TaskChecksumV6,
+    UdpEspParseFlags,
+)
 
 DEFAULT_PROFILE = "reference"
 PRESETS = resources.files("nicsim") / "profiles"
@@ -34,6 +49,7 @@ LONGEST_VALUE_SHOWN = 40
 
 Rows = Annotated[int, Field(ge=0, le=1 << 24)]
 Mode = Literal["transport", "tunnel"]
+Checksum = Literal["IP", "TCP", "UDP", "IP_OPTIONS", "TCP_OPTIONS"]
 
 
 class _Model(BaseModel):
@@ -81,6 +97,28 @@ class Version2(_Model):
     ipv4_options: bool = False
     ipv6_extension_headers: bool = False
     udp_esp: list[Literal["TRANSPORT", "TUNNEL", "TRANSPORT_OVER_UDP_ESP_TUNNEL", "TRANSPORT_OVER_TUNNEL"]] = []
+    lso_supported: bool = False
+    tcp_checksum: bool = False
+    udp_checksum: bool = False
+
+
+class Checksums(_Model):
+    """What NDIS_TASK_TCP_IP_CHECKSUM and NDIS_TCP_IP_CHECKSUM_OFFLOAD say; options: such packets too."""
+
+    ipv4_send: list[Checksum] = []
+    ipv4_receive: list[Checksum] = []
+    ipv6_send: list[Checksum] = []
+    ipv6_receive: list[Checksum] = []
+
+
+class LargeSend(_Model):
+    """What NDIS_TASK_TCP_LARGE_SEND and NDIS_TCP_LARGE_SEND_OFFLOAD_V1 and _V2 say."""
+
+    max_offload_size: Annotated[int, Field(ge=1, le=0xFFFF)]
+    min_segment_count: Annotated[int, Field(ge=1, le=0xFFFF)] = 2
+    tcp_options: bool = True
+    ip_options: bool = True
+    ipv6: bool = False
 
 
 class Timing(_Model):
@@ -118,6 +156,8 @@ class Profile(_Model):
     loss: Loss = Loss()
     version1: Version1 | None = None
     version2: Version2 | None = None
+    checksums: Checksums = Checksums()
+    large_send: LargeSend | None = None
     readings: ReadingChoices = ReadingChoices()
 
 
@@ -197,6 +237,8 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
     """A checked profile as the data that card and driver are built from."""
     if profile.version2 and profile.ndis != "6.1":
         raise InputError(f"{where}: version2 needs ndis 6.1, not {profile.ndis}")
+    if profile.version2 and profile.version2.lso_supported and profile.large_send is None:
+        raise InputError(f"{where}: version2.lso_supported needs a large_send table, there is none")
     return Capabilities(
         name=profile.name,
         about=profile.about,
@@ -212,7 +254,39 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         row_ticks=profile.timing.row_ticks,
         losses=Losses(**profile.loss.model_dump()),
         readings=Readings(**profile.readings.model_dump()),
+        other_tasks=other_tasks(profile.checksums, profile.large_send),
     )
+
+
+def other_tasks(checksums: Checksums, large_send: LargeSend | None) -> OtherTasks:
+    """The tasks beside IPsec."""
+    return OtherTasks(
+        checksum=NdisTaskTcpIpChecksum(
+            _checksum_v4(checksums.ipv4_send),
+            _checksum_v4(checksums.ipv4_receive),
+            _checksum_v6(checksums.ipv6_send),
+            _checksum_v6(checksums.ipv6_receive),
+        ),
+        large_send=NdisTaskTcpLargeSend(
+            max_off_load_size=large_send.max_offload_size,
+            min_segment_count=large_send.min_segment_count,
+            tcp_options=int(large_send.tcp_options),
+            ip_options=int(large_send.ip_options),
+        )
+        if large_send
+        else NdisTaskTcpLargeSend(),
+        large_send_ipv6=bool(large_send and large_send.ipv6),
+    )
+
+
+def _checksum_v4(claims: list[Checksum]) -> TaskChecksumV4:
+    names = "IP_OPTIONS", "TCP_OPTIONS", "TCP", "UDP", "IP"
+    return TaskChecksumV4(*(int(name in claims) for name in names))
+
+
+def _checksum_v6(claims: list[Checksum]) -> TaskChecksumV6:
+    names = "IP_OPTIONS", "TCP_OPTIONS", "TCP", "UDP"
+    return TaskChecksumV6(*(int(name in claims) for name in names))
 
 
 def version_1_claims(claims: Version1, where: str) -> Version1Claims:
@@ -262,6 +336,9 @@ def version_2_claims(claims: Version2, where: str) -> Version2Claims:
         extended_sequence_numbers=claims.extended_sequence_numbers,
         transport="transport" in claims.modes,
         tunnel="tunnel" in claims.modes,
+        lso_supported=claims.lso_supported,
+        tcp_checksum=claims.tcp_checksum,
+        udp_checksum=claims.udp_checksum,
         udp_esp=int(reduce(or_, (UDP_ESP_SUBTYPES[name] for name in claims.udp_esp), IpsecOffloadV2UdpEsp(0))),
     )
 

@@ -80,6 +80,24 @@ class Reason(Enum):
         "The frame is not framed and padded as its association demands.")
     SEND_FRAGMENT = (34, "send-fragment", "N-TX-7",
         "Packets that go out in IP fragments are not offloaded.")
+    LARGE_SEND_NOT_ENABLED = (35, "large-send-not-enabled", "N-V2-5",
+        "The packet asks for a large send that the card does not claim, not for such packets, or that is not enabled.")
+    LARGE_SEND_IN_TUNNEL = (36, "large-send-in-tunnel", "N-V2-5",
+        "Large sends are not for tunnel packets.")
+    LARGE_SEND_WITH_VERSION_1 = (37, "large-send-with-version-1", "N-CAP-18",
+        "An adapter does version 1 of the offload or large sends, never both.")
+    BAD_LARGE_SEND = (38, "bad-large-send", "N-V2-15",
+        "The packet is not framed as a large send, or not as its out-of-band words say.")
+    SEQUENCE_WOULD_CYCLE = (39, "sequence-would-cycle", "N-V2-15",
+        "The sequence number would begin again from zero before the last segment of the large send.")
+    CHECKSUM_NOT_ENABLED = (100, "checksum-not-enabled", "N-V2-5",
+        "The packet asks for a checksum that the card does not claim, or not for such packets, or that is not enabled.")
+    BAD_CHECKSUM_TASK = (101, "bad-checksum-task", "N-TX-4",
+        "The packet asks for a checksum, and does not have the header that it goes into.")
+    TASKS_DONE = (102, "tasks-done", None,
+        "The card filled in checksums or cut a large packet into segments; there was no IPsec work.")
+    NOT_CONFIGURED = (103, "not-configured", "N-V2-16",
+        "The hardware is not configured for version 2 of the offload, so the frame goes out as the host built it.")
     # --- OID requests: what is wrong with the buffer -------------------------------------------------------------
     BUFFER_LENGTH = (40, "buffer-length", "A-1",
         "The buffer is shorter than its structure and the lengths inside it demand.")

@@ -242,7 +242,7 @@ def build_tasks(header: NdisTaskOffloadHeader, entries: Sequence[NdisTaskOffload
     filled = replace(header, size=start, offset_first_task=start if entries else 0)
     buffer = filled.pack(abi)
     for number, entry in enumerate(entries, start=1):
-        raw = replace(entry, size=size).pack(abi)
+        raw = replace(entry, size=size, offset_next_task=0).pack(abi)
         if number < len(entries):
             length = -(-len(raw) // align) * align
             raw = replace(entry, size=size, offset_next_task=length).pack(abi).ljust(length, b"\0")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nicsim.capabilities import Losses, MakeRoom, NdisVersion, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import Losses, MakeRoom, NdisVersion, OtherTasks, Readings, Version1Claims, Version2Claims
 from nicsim.errors import InputError
 from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names
+from offload_oids.task_offload import NdisTaskTcpIpChecksum, NdisTaskTcpLargeSend, TaskChecksumV4, TaskChecksumV6
 
 GOOD = """
 name = "x"
@@ -43,6 +44,7 @@ def test_the_presets_are_kinds_of_cards() -> None:
     v2 = Version2Claims(
         authentication=0x3F, encryption=0x1FF, sa_capacity=2048, ip_options=True, extension_headers=True, udp_esp=15,
         ah=True, ah_esp_combined=True, transport_tunnel_combined=True,
+        lso_supported=True, tcp_checksum=True, udp_checksum=True,
     )  # fmt: skip
     assert new.version2 == v2
     assert both.version2
@@ -85,6 +87,18 @@ ipv6 = false
 ipv4_options = true
 ipv6_extension_headers = false
 udp_esp = ["TUNNEL"]
+lso_supported = true
+udp_checksum = true
+[checksums]
+ipv4_send = ["IP", "TCP_OPTIONS"]
+ipv4_receive = ["TCP"]
+ipv6_send = ["UDP"]
+ipv6_receive = ["IP_OPTIONS"]
+[large_send]
+max_offload_size = 4096
+min_segment_count = 3
+tcp_options = false
+ipv6 = true
 [readings]
 """
     text += "\n".join(f"{name} = false" for name in ReadingChoices.model_fields)
@@ -98,8 +112,18 @@ udp_esp = ["TUNNEL"]
     )  # fmt: skip
     assert made.version2 == Version2Claims(
         authentication=0x20, encryption=0x5, sa_capacity=5, ipv6=False, ip_options=True, extension_headers=False,
-        transport=True, tunnel=False, udp_esp=2,
+        transport=True, tunnel=False, udp_esp=2, lso_supported=True, udp_checksum=True,
     )  # fmt: skip
+    assert made.other_tasks == OtherTasks(
+        NdisTaskTcpIpChecksum(
+            TaskChecksumV4(ip_checksum=1, tcp_options_supported=1),
+            TaskChecksumV4(tcp_checksum=1),
+            TaskChecksumV6(udp_checksum=1),
+            TaskChecksumV6(ip_options_supported=1),
+        ),
+        NdisTaskTcpLargeSend(0, 4096, 3, 0, 1),
+        large_send_ipv6=True,
+    )
     # Every disputed reading can be chosen, and its default is the digest's.
     assert [field.name for field in fields(Readings)] == list(ReadingChoices.model_fields)
     assert made.readings == Readings(*[False] * len(fields(Readings)))
@@ -131,6 +155,10 @@ WRONG = [
     (GOOD.replace("sa_capacity = 8", 'sa_capacity = "8"'), "version2.sa_capacity: Input should be a valid integer"),
     (GOOD.replace("sa_capacity = 8", ""), "version2.sa_capacity: Field required"),
     (GOOD.replace("sa_capacity = 8", "sa_capacity = true"), "version2.sa_capacity: Input should be"),
+    (GOOD + "lso_supported = true", "version2.lso_supported needs a large_send table"),
+    (GOOD + "[large_send]", "large_send.max_offload_size: Field required"),
+    (GOOD + "[large_send]\nmax_offload_size = 65536", "large_send.max_offload_size: Input should be less"),
+    (GOOD + "[checksums]\nipv4_send = ['SCTP']", "checksums.ipv4_send.0: Input should be"),
     (GOOD + "esn = true", "version2.esn: Extra inputs are not permitted"),
     (GOOD + '"a\\nb" = 1', "version2.a\\nb: Extra inputs are not permitted"),
     (GOOD + "[tables]\ninbound = 16777217", "tables.inbound: Input should be less"),

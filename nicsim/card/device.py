@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nicsim.boundary import CardControl, Descriptor, Row, RowCompletion, RowStatus, Table
-from nicsim.card import receive, send
+from nicsim.boundary import CardControl, Descriptor, LargeSend, LargeSent, Row, RowCompletion, RowStatus, Table
+from nicsim.card import receive, segmentation, send
+from nicsim.card.checksums import check_checksums, fill_checksums
 from nicsim.card.rows import Rows
 from nicsim.reasons import Reason
 from nicsim.wire.packet import LinkType
@@ -49,11 +50,28 @@ class SimulatedCard:
 
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         """Process a frame off the wire."""
-        return receive.receive(self.rows, frame, self.link_type)
+        after, descriptor = receive.receive(self.rows, frame, self.link_type)
+        control = self.rows.control
+        if control.ipv4_receive_checksums or control.ipv6_receive_checksums:
+            descriptor.checksums = check_checksums(self.rows, after, self.link_type, descriptor)
+        return after, descriptor
 
-    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+    def send(
+        self, frame: bytes, slot: int | None, tunnel_slot: int | None = None, checksums: int = 0
+    ) -> tuple[bytes, Reason]:
         """Process a frame on its way out."""
+        if checksums:
+            filled = fill_checksums(self.rows, frame, self.link_type, (tunnel_slot, slot), checksums)
+            if isinstance(filled, Reason):
+                return frame, filled
+            frame = filled
+        if slot is None:
+            return frame, Reason.TASKS_DONE
         return send.send(self.rows, frame, self.link_type, slot, self._iv_source, tunnel_slot)
+
+    def send_large(self, frame: bytes, slot: int | None, large: LargeSend) -> LargeSent:
+        """Process a large packet on its way out."""
+        return segmentation.send_large(self.rows, frame, self.link_type, slot, large, self._iv_source)
 
     def poll(self) -> Sequence[RowCompletion]:
         """Row operations finished since the last call: none, for this card finishes them at once."""

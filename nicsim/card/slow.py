@@ -30,6 +30,7 @@ class SlowCard:
         self.card = card
         self.receive = card.receive
         self.send = card.send
+        self.send_large = card.send_large
         self.ticks = ticks
         self.now = 0
         self._waiting: deque[_Work] = deque()

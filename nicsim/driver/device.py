@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nicsim.boundary import (
+    NO_TASKS,
     Card,
     Descriptor,
     Indication,
@@ -18,14 +19,14 @@ from nicsim.boundary import (
     OidResult,
     ResetResult,
     SendResult,
-    Table,
+    TaskWords,
 )
 from nicsim.capabilities import Capabilities, MakeRoom, NdisVersion
-from nicsim.driver import control, enabling, power, room
+from nicsim.driver import control, enabling, power, room, sending
 from nicsim.driver.handles import DriverState
 from nicsim.driver.indicate import Words
 from nicsim.reasons import Reason
-from offload_oids import Abi, NdisStatus
+from offload_oids import Abi
 
 OPENED = Reason.OPENED.number
 
@@ -36,7 +37,9 @@ class ReferenceDriver:
     def __init__(self, capabilities: Capabilities, card: Card, abi: Abi) -> None:
         self.state = DriverState(capabilities, abi)
         self._card = card
-        self._words = Words(capabilities.ndis, abi)
+        self._words = Words(
+            capabilities.ndis, abi, one_handle_in_6_0=capabilities.readings.one_association_per_send_in_6_0
+        )
         self._control = control.Control(self.state, card)
         self._has_header_word = capabilities.version2 is not None
         self._makes_room = capabilities.make_room is not MakeRoom.OFF
@@ -76,25 +79,12 @@ class ReferenceDriver:
             end = descriptor.payload_end
             header = self._words.header(frame[end - 1], frame[end - 2])
         delete_request = self._makes_room and room.is_asked_of(self.state, descriptor)
-        return Indication(frame, self._words.receive(descriptor, delete_request=delete_request), header)
+        checksum = self._words.checksum(descriptor.checksums) if descriptor.checksums else b""
+        word = self._words.receive(descriptor, delete_request=delete_request)
+        return Indication(frame, word, header, checksum)
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
-        """A frame on its way out: by its handles, or plain where the handle is zero (N-TX-1, N-TX-10)."""
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
+        """A frame on its way out."""
         if not self.state.in_service:
             return power.refused_send(self.state)
-        handle, tunnel_handle = self._words.transmit_handles(ipsec, tunnel)
-        if handle == 0:
-            return SendResult(NdisStatus.SUCCESS, frame, Reason.NO_SEND_WORK)
-        slot = self._outbound_slot(handle)
-        tunnel_slot = self._outbound_slot(tunnel_handle) if tunnel_handle else None
-        if slot is None or (tunnel_handle and tunnel_slot is None):
-            return SendResult(NdisStatus.FAILURE, b"", Reason.UNKNOWN_SEND_HANDLE)
-        sealed, reason = self._card.send(frame, slot, tunnel_slot)
-        if reason is Reason.SEALED:
-            return SendResult(NdisStatus.SUCCESS, sealed, reason)
-        return SendResult(NdisStatus.FAILURE, b"", reason)
-
-    def _outbound_slot(self, handle: int) -> int | None:
-        """Where the card has the first row of an outbound association."""
-        association = self.state.associations.get(handle)
-        return association.rows[0][0] if association and association.table is Table.OUTBOUND else None
+        return sending.send(self.state, self._card, self._words, frame, ipsec, tunnel, tasks)

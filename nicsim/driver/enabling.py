@@ -13,9 +13,10 @@ from collections.abc import Generator
 from dataclasses import astuple, replace
 
 from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, OtherTasks, Version1Claims, Version2Claims
 from nicsim.driver.handles import OWN_PARSER_ROW, Configuration, DriverState, version2_left
 from nicsim.driver.operations import Operation, RowOperation, Steps, clear
+from nicsim.driver.other_tasks import checksum_report, coexistence, large_send_reports, with_tasks
 from nicsim.driver.withdrawal import exchange_rows
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
@@ -104,13 +105,13 @@ def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
 
     # CHECK
     require_header(header, request.abi)
-    control, enabled = CardControl(), None
+    control, enabled, tasks = CardControl(), None, OtherTasks()
     if entries:
         if state.task_offload_enabled and state.capabilities.readings.second_enabling_set_fails:
             raise RequestRefused(
                 NdisStatus.FAILURE, Reason.ALREADY_ENABLED, "a disabling set must come before another enabling one"
             )
-        enabled = requested_claims(state, header, entries, request.abi)
+        enabled, tasks = requested_claims(state, header, entries, request.abi)
         if enabled.receive:
             control = CardControl(
                 ipv4_encapsulations=link_bits(state, header),
@@ -118,12 +119,15 @@ def set_task_offload(state: DriverState, request: OidRequest) -> Steps:
                 combinations=combinations(enabled, None),
                 both_or_neither=int(not state.capabilities.readings.outer_layer_alone_is_processed),
             )
+        bits = link_bits(state, header)
+        control = with_tasks(control, tasks, bits, bits)
 
     # ACT
     yield control
     state.control = control
     state.task_offload_enabled = bool(entries)
     state.enabled_version1 = enabled
+    state.enabled_tasks = tasks
 
     # ANSWER
     return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=chain_end(header, entries, request.abi))
@@ -157,7 +161,7 @@ def link_bits(state: DriverState, header: NdisTaskOffloadHeader) -> int:
 
 def requested_claims(
     state: DriverState, header: NdisTaskOffloadHeader, entries: tuple[NdisTaskOffload, ...], abi: Abi
-) -> Version1Claims:
+) -> tuple[Version1Claims, OtherTasks]:
     """What an enabling set asks for, task by task; it may ask for no more than the query said (N-CAP-9, N-CAP-11)."""
     claimed = claimed_tasks(state.capabilities)
     if not link_bits(state, header) or not claimed:
@@ -166,7 +170,7 @@ def requested_claims(
             Reason.ENCAPSULATION_NOT_CLAIMED,
             f"no task is claimed for encapsulation {header.encapsulation_format.encapsulation}",
         )
-    enabled = NOTHING_ENABLED
+    enabled, tasks = NOTHING_ENABLED, OtherTasks()
     for entry in entries:
         task = claimed.get(entry.task)
         if task is None:
@@ -189,7 +193,11 @@ def requested_claims(
             )
         if isinstance(asked, NdisTaskIpsec):
             enabled = enabled_claims(asked)
-    return enabled
+        elif isinstance(asked, NdisTaskTcpIpChecksum):
+            tasks = replace(tasks, checksum=asked)
+        else:
+            tasks = replace(tasks, large_send=asked)
+    return enabled, tasks
 
 
 Task = NdisTaskIpsec | NdisTaskTcpIpChecksum | NdisTaskTcpLargeSend
@@ -380,9 +388,14 @@ def encapsulation_bits(state: DriverState, family: FamilyEncapsulation, before: 
 
 
 def control_for(state: DriverState) -> CardControl:
-    """The control register for the configuration; with no encapsulation or no version left, the card is off."""
-    version1, version2 = state.version1, state.version2
+    """The control register for the configuration; with no encapsulation left, the card is off."""
     ipv4, ipv6 = state.configuration.encapsulations or (0, 0)
+    return with_tasks(ipsec_control(state, ipv4, ipv6), state.tasks, ipv4, ipv6)
+
+
+def ipsec_control(state: DriverState, ipv4: int, ipv6: int) -> CardControl:
+    """The part of the control register that is about IPsec."""
+    version1, version2 = state.version1, state.version2
     if version1 is None and version2 is None:
         return CardControl()
     options = bool(version1 and version1.ipv4_options) or bool(version2 and version2.ip_options)
@@ -431,13 +444,15 @@ def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
     task = task_ipsec(state.version1)
     v1 = ipsec_v1_of_task(task, ipv4) if task else NdisIpsecOffloadV1()
     v2 = ipsec_v2_report(state.version2, ipv4 | ipv6)
+    checksum = checksum_report(state.tasks, ipv4, ipv6)
+    lso_v1, lso_v2 = large_send_reports(state.tasks, ipv4, ipv6)
     report: Structure
     if state.capabilities.version2 is None:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))
-        report = NdisOffloadRevision1(header=header, ipsec_v1=v1)
+        report = NdisOffloadRevision1(header, checksum, lso_v1, v1, lso_v2)
     else:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 2, size_of(NdisOffloadRevision2, state.abi))
-        report = NdisOffloadRevision2(header=header, ipsec_v1=v1, ipsec_v2=v2)
+        report = NdisOffloadRevision2(header, checksum, lso_v1, v1, lso_v2, coexistence(state.version2), v2)
     return report.pack(state.abi)
 
 
@@ -456,6 +471,7 @@ def ipsec_v2_report(claims: Version2Claims | None, encapsulations: int) -> NdisI
         transport=int(claims.transport),
         tunnel=int(claims.tunnel),
         transport_tunnel_combined=int(claims.transport_tunnel_combined),
+        lso_supported=int(claims.lso_supported),
         extended_sequence_numbers=int(claims.extended_sequence_numbers),
         udp_esp=claims.udp_esp,
         authentication_algorithms=claims.authentication,

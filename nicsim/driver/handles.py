@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from nicsim.boundary import AddressRow, CardControl, ParserRow, SaRow, Table, UdpType
-from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, OtherTasks, Version1Claims, Version2Claims
 from offload_oids import Abi
 from offload_oids.offload_parameters import (
     IpsecV1Parameter,
@@ -150,6 +150,8 @@ class DriverState:
     """What the host has enabled. The card is off all the same while a row is marked."""
     enabled_version1: Version1Claims | None = None
     """What of version 1 an enabling set of OID_TCP_TASK_OFFLOAD asked for (N-CAP-11); None: whatever is claimed."""
+    enabled_tasks: OtherTasks | None = None
+    """The tasks beside IPsec that an enabling set asked for; None: whatever is claimed."""
     task_offload_enabled: bool = False
     """An enabling set of OID_TCP_TASK_OFFLOAD came and no disabling one since (A-13)."""
     configuration: Configuration = field(default_factory=Configuration)
@@ -179,6 +181,11 @@ class DriverState:
     def version1(self) -> Version1Claims | None:
         """The version 1 claims in force: what is enabled of them, where the host said so."""
         return version1_left(self.enabled_version1 or self.capabilities.version1, self.configuration.ipsec_v1)
+
+    @property
+    def tasks(self) -> OtherTasks:
+        """The tasks beside IPsec in force."""
+        return self.enabled_tasks or self.capabilities.other_tasks
 
     @property
     def version2(self) -> Version2Claims | None:

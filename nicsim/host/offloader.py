@@ -155,15 +155,17 @@ class Offloader:
             self.not_enabled_detail = f"the query of OID_TCP_TASK_OFFLOAD ended with {answer.status.name}"
             return
         _, entries = walk_tasks(answer.buffer[: answer.bytes_written], self.binding.abi)
-        tasks = [entry for entry in entries if entry.task == NdisTask.IpSecNdisTask]
-        if not tasks:
+        # Of a task that is reported in several versions, the first (N-CAP-6).
+        tasks = {entry.task: entry for entry in reversed(entries)}
+        ipsec = tasks.get(NdisTask.IpSecNdisTask)
+        if ipsec is None:
             self.not_enabled_detail = "the NIC reports no IPsec task for this link"
             return
-        chain = build_tasks(header, tasks[:1], self.binding.abi)
+        chain = build_tasks(header, [tasks[number] for number in sorted(tasks)], self.binding.abi)
         result = self._request(RequestKind.SET, Oid.OID_TCP_TASK_OFFLOAD, chain)
         self.enabled = result.status == NdisStatus.SUCCESS
         self.not_enabled_detail = "" if self.enabled else f"the enabling set ended with {result.status.name}"
-        task = NdisTaskIpsec.unpack(tasks[0].task_buffer, self.binding.abi)
+        task = NdisTaskIpsec.unpack(ipsec.task_buffer, self.binding.abi)
         self.version1 = ipsec_v1_of_task(task)
 
     def _enable_6(self, medium: LinkMedium) -> None:

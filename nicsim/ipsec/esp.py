@@ -26,6 +26,7 @@ __all__ = [
     "Mode",
     "Trailer",
     "framed",
+    "framed_large",
     "padding",
     "protect",
     "strip_trailer",
@@ -141,6 +142,17 @@ def framed(association: Association, ip_packet: bytes, *, sequence: int, outer_h
     head = struct.pack(">II", association.spi, sequence)
     keys = association.keys
     return _carry(association, front, head + bytes(keys.encryption.iv_length) + plaintext + bytes(keys.icv_length))
+
+
+def framed_large(association: Association, ip_packet: bytes, *, sequence: int, discard: int = 0) -> bytes:
+    """A large packet in transport mode as the transport hands it to a NIC that cuts it: no ESP trailer, no ICV space.
+
+    `sequence` is that of the first segment; `discard` zeros behind the payload are for the NIC to throw away (N-V2-15).
+    Raises SealError or Malformed.
+    """
+    front, _, payload = _split_for_transport(ip_packet)
+    head = struct.pack(">II", association.spi, sequence)
+    return _carry(association, front, head + bytes(association.keys.encryption.iv_length) + payload + bytes(discard))
 
 
 def _unsealed(association: Association, ip_packet: bytes, sequence: int, outer_header: bytes) -> tuple[bytes, bytes]:

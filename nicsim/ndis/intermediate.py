@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nicsim.boundary import (
+    NO_TASKS,
     Binding,
     Descriptor,
     Indication,
@@ -23,6 +24,7 @@ from nicsim.boundary import (
     OidResult,
     SendResult,
     StatusIndication,
+    TaskWords,
 )
 from nicsim.reasons import Reason
 from offload_oids import OID_INFO, NdisStatus
@@ -59,11 +61,11 @@ class PacketFilter:
             indication = without_words(indication, self._alter(indication.frame))
         return indication, descriptor
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame of the host, altered on its way down."""
         if self._alter is None:
-            return self._below.send(frame, ipsec, tunnel)
-        return send_plain(self._below, self._alter(frame), ipsec, tunnel)
+            return self._below.send(frame, ipsec, tunnel, tasks)
+        return send_plain(self._below, self._alter(frame), ipsec, tunnel, tasks)
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
         """What the NIC below has to say."""
@@ -97,11 +99,11 @@ class LoadBalancer:
         indication, descriptor = self._below[through].receive(frame)
         return without_words(indication, indication.frame), descriptor
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame of the host, through the next NIC."""
         below = self._below[self._next]
         self._next = (self._next + 1) % len(self._below)
-        return send_plain(below, frame, ipsec, tunnel)
+        return send_plain(below, frame, ipsec, tunnel, tasks)
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
         """What the NICs indicate, and the requests that all of them have completed."""
@@ -135,8 +137,14 @@ def without_words(indication: Indication, frame: bytes) -> Indication:
     return Indication(frame, bytes(len(indication.ipsec)))
 
 
-def send_plain(below: Adapter, frame: bytes, ipsec: bytes, tunnel: bytes) -> SendResult:
+def send_plain(below: Adapter, frame: bytes, ipsec: bytes, tunnel: bytes, tasks: TaskWords) -> SendResult:
     """A frame on its way down; no association was ever offloaded, so no handle is known."""
     if any(ipsec) or any(tunnel):
         return SendResult(NdisStatus.FAILURE, b"", Reason.UNKNOWN_SEND_HANDLE)
+    if tasks != NO_TASKS:  # nor was any other task
+        return SendResult(
+            NdisStatus.FAILURE,
+            b"",
+            Reason.LARGE_SEND_NOT_ENABLED if any(tasks.large_send) else Reason.CHECKSUM_NOT_ENABLED,
+        )
     return below.send(frame, ipsec, tunnel)

@@ -12,7 +12,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
-from nicsim.boundary import Binding, OidCompletion, OidRequest, OidResult, RequestKind, SendResult, StatusIndication
+from nicsim.boundary import (
+    NO_TASKS,
+    Binding,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    RequestKind,
+    SendResult,
+    StatusIndication,
+    TaskWords,
+)
 from nicsim.capabilities import NdisVersion
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, Oid, StructureError
@@ -85,9 +95,9 @@ class ProtocolBinding:
         """An OID request of this protocol."""
         return self._protocols.request(self, request)
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame of this protocol."""
-        return self._protocols.adapter.send(frame, ipsec, tunnel)
+        return self._protocols.adapter.send(frame, ipsec, tunnel, tasks)
 
     def poll(self) -> Sequence[OidCompletion | StatusIndication]:
         """What has happened for this protocol since its last call, oldest first."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 from itertools import count
 
 from nicsim.boundary import (
+    NO_TASKS,
     Miniport,
     OidCompletion,
     OidRequest,
@@ -25,6 +26,7 @@ from nicsim.boundary import (
     ResetResult,
     SendResult,
     StatusIndication,
+    TaskWords,
 )
 from nicsim.errors import OffloadProtocolError
 from offload_oids import Abi, NdisStatus, Oid, StructureError
@@ -86,9 +88,11 @@ class Ndis:
             return OidResult(NdisStatus.PENDING, request.buffer)
         return self._pass_down(request)
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """Send a frame; NDIS adds nothing."""
-        # Versions before 6.1 have no tunnel word, and a driver for them need not know of one.
+        # A driver need not know of words that its version does not have, or that nobody gives it.
+        if tasks != NO_TASKS:
+            return self._miniport.send(frame, ipsec, tunnel, tasks)
         return self._miniport.send(frame, ipsec, tunnel) if tunnel else self._miniport.send(frame, ipsec)
 
     def reset(self) -> NdisStatus:

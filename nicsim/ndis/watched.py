@@ -94,6 +94,7 @@ class WatchedCard:
         self._monitor = monitor
         self.receive = card.receive
         self.send = card.send
+        self.send_large = card.send_large
 
     def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
         """Program one row."""

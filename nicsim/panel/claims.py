@@ -25,6 +25,7 @@ READING_RULES = {
     "mask_zero_is_any":               "A-15",
     "delete_request_keeps_the_oid":  "A-21",
     "lone_native_esp_is_transport":   "A-35",
+    "one_association_per_send_in_6_0": "A-25",
     "one_parser_type_per_port":       "A-33",
 }
 # fmt: on

@@ -13,6 +13,8 @@ from typing import Any
 from nicsim.boundary import (
     CardControl,
     Descriptor,
+    LargeSend,
+    LargeSent,
     OidCompletion,
     OidRequest,
     OidResult,
@@ -103,8 +105,13 @@ class FlakyCard:
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         return self.card.receive(frame)
 
-    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
-        return self.card.send(frame, slot, tunnel_slot)
+    def send(
+        self, frame: bytes, slot: int | None, tunnel_slot: int | None = None, checksums: int = 0
+    ) -> tuple[bytes, Reason]:
+        return self.card.send(frame, slot, tunnel_slot, checksums)
+
+    def send_large(self, frame: bytes, slot: int | None, large: LargeSend) -> LargeSent:
+        return self.card.send_large(frame, slot, large)
 
     def poll(self) -> Sequence[RowCompletion]:
         return self.card.poll()

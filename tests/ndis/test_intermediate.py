@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from nicsim.boundary import Indication, OidCompletion, OidRequest, RequestKind, StatusIndication
+from nicsim.boundary import NO_TASKS, Indication, OidCompletion, OidRequest, RequestKind, StatusIndication, TaskWords
 from nicsim.capabilities import NdisVersion
 from nicsim.host.offloader import InSoftware, LinkMedium, Offloader
 from nicsim.ndis.intermediate import Adapter, LoadBalancer, PacketFilter
@@ -35,9 +35,9 @@ class Watched(Nic):
         self.asked.append(request.oid)
         return super().request(request)
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b""):
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS):
         self.sent.append(frame)
-        return super().send(frame, ipsec, tunnel)
+        return super().send(frame, ipsec, tunnel, tasks)
 
 
 def last_byte_changed(frame: bytes) -> bytes:

@@ -99,6 +99,9 @@ class ShyCard:
     def receive(self, frame: bytes) -> tuple[bytes, Descriptor]:
         return frame, Descriptor(0)
 
+    def send_large(self, frame: bytes, slot: int, large: object) -> None:
+        raise NotImplementedError
+
     def send(self, frame: bytes, slot: int) -> tuple[bytes, Reason]:
         return frame, Reason.SEALED
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nicsim.boundary import Card, CardControl, Descriptor, Row, RowCompletion, RowStatus, Table
+from nicsim.boundary import Card, CardControl, Descriptor, LargeSend, LargeSent, Row, RowCompletion, RowStatus, Table
 from nicsim.reasons import Reason
 
 
@@ -37,9 +37,15 @@ class PassingCard:
         """Process a frame off the wire."""
         return self._below.receive(frame)
 
-    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+    def send(
+        self, frame: bytes, slot: int | None, tunnel_slot: int | None = None, checksums: int = 0
+    ) -> tuple[bytes, Reason]:
         """Process a frame on its way out."""
-        return self._below.send(frame, slot, tunnel_slot)
+        return self._below.send(frame, slot, tunnel_slot, checksums)
+
+    def send_large(self, frame: bytes, slot: int | None, large: LargeSend) -> LargeSent:
+        """Process a large packet on its way out."""
+        return self._below.send_large(frame, slot, large)
 
     def poll(self) -> Sequence[RowCompletion]:
         """Row operations that are finished now."""

@@ -32,13 +32,15 @@ class SpoiledSend(RowsKnown):
         self._handed = handed
         self._sent = sent
 
-    def send(self, frame: bytes, slot: int, tunnel_slot: int | None = None) -> tuple[bytes, Reason]:
+    def send(
+        self, frame: bytes, slot: int | None, tunnel_slot: int | None = None, checksums: int = 0
+    ) -> tuple[bytes, Reason]:
         """Seal a frame, with something wrong before or after; one of two portions passes as it is."""
-        row = self._rows.get(slot)
+        row = self._rows.get(slot) if slot is not None else None
         place = place_of(row, frame, self._link_type) if row and tunnel_slot is None else None
         if place is None or not self._is_every_nth():
-            return self._below.send(frame, slot, tunnel_slot)
-        sealed, reason = self._below.send(self._handed(frame, place), slot)
+            return self._below.send(frame, slot, tunnel_slot, checksums)
+        sealed, reason = self._below.send(self._handed(frame, place), slot, checksums=checksums)
         return (self._sent(frame, sealed, place) if reason is Reason.SEALED else sealed), reason
 
 

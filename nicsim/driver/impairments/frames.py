@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from nicsim.boundary import Descriptor, Indication, Miniport, SendResult
+from nicsim.boundary import NO_TASKS, Descriptor, Indication, Miniport, SendResult, TaskWords
 from nicsim.driver.impairments.passing import PassingMiniport
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -101,9 +101,9 @@ class WordOfFrameBefore(PassingMiniport):
 class UnknownHandleSent(PassingMiniport):
     """A frame whose handle nobody knows is sent as it is, and called sent (N-TX-10)."""
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """Send a frame, protected or not."""
-        result = self._below.send(frame, ipsec, tunnel)
+        result = self._below.send(frame, ipsec, tunnel, tasks)
         if result.reason is Reason.UNKNOWN_SEND_HANDLE:
             return SendResult(NdisStatus.SUCCESS, frame, Reason.NO_SEND_WORK)
         return result
@@ -112,6 +112,6 @@ class UnknownHandleSent(PassingMiniport):
 class HandleIgnored(PassingMiniport):
     """Every N-th frame is sent as if its handle were zero (N-TX-1)."""
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """Send a frame, protected or not."""
-        return self._below.send(frame, bytes(len(ipsec)) if self._is_every_nth() else ipsec, tunnel)
+        return self._below.send(frame, bytes(len(ipsec)) if self._is_every_nth() else ipsec, tunnel, tasks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nicsim.boundary import (
+    NO_TASKS,
     Descriptor,
     Indication,
     Miniport,
@@ -14,6 +15,7 @@ from nicsim.boundary import (
     OidResult,
     ResetResult,
     SendResult,
+    TaskWords,
 )
 from offload_oids import Abi, Oid
 from offload_oids.ipsec_sa import (
@@ -86,9 +88,9 @@ class PassingMiniport:
         """A received frame goes up."""
         return self._below.indicate(frame, descriptor)
 
-    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"") -> SendResult:
+    def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame on its way out."""
-        return self._below.send(frame, ipsec, tunnel)
+        return self._below.send(frame, ipsec, tunnel, tasks)
 
     def reset(self) -> ResetResult:
         """Reset the NIC."""
