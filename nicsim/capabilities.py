@@ -99,14 +99,24 @@ class Readings:
     """A-4: where only the tunnel portion of a packet is offloaded, that one is processed; False: neither."""
     other_ports_need_ike_flags: bool = True
     """A-5: entries beyond (OTHER, 4500) are taken where the IKE flags are reported; False: never."""
+    parser_handle_wins: bool = True
+    """A-5: an add that names a known entry is not held against its EncapTypeEntry; False: both must say the same."""
     handles_published_when_accepted: bool = True
     """A-6: the handles of an add are in the host's buffer while it is pending; False: once it completes."""
+    bytes_needed_is_total: bool = True
+    """A-10: BytesNeeded is the length that the buffer should have had; False: how many bytes are missing."""
     second_enabling_set_fails: bool = True
     """A-13: a second enabling set fails until a disabling one came; False: the newest set counts."""
     mask_zero_is_any: bool = True
     """A-15: an address with mask zero matches any address; False: the mask is ignored, the match exact."""
+    integrity_keys_are_exact: bool = True
+    """A-19: an integrity key of version 1 is as long as its hash; False: or shorter, as HMAC allows (RFC 2104)."""
     delete_request_keeps_the_oid: bool = True
     """A-21: asked to delete UDP-ESP associations, the host uses the UDPESP delete; False: the plain one, as named."""
+    wire_byte_order: bool = True
+    """A-28: SPI, IPv4 addresses, masks and ports are as in the packet; False: in the host's byte order."""
+    version2_udp_esp_over_ipv6: bool = True
+    """A-32: version 2 takes UDP-ESP over IPv6 where it claims both; False: over IPv4 only."""
     lone_native_esp_is_transport: bool = True
     """A-35: an authentication failure of a lone native version 2 ESP layer is the transport one; False: tunnel."""
     one_association_per_send_in_6_0: bool = True

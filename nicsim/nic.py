@@ -76,9 +76,7 @@ class Nic:
         self.clock = SlowCard(self._silicon, row_ticks) if row_ticks else None
         if self.clock:
             self._silicon = self.clock
-        self.monitor = Monitor(
-            one_parser_type_per_port=capabilities.readings.one_parser_type_per_port, losses=capabilities.losses
-        )
+        self.monitor = Monitor(capabilities.readings, capabilities.losses)
         self.driver = driver(capabilities, WatchedCard(self._silicon, self.monitor) if monitor else self._silicon, abi)
         self._miniport = impaired_driver(self.driver, impairments)
         watched = WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport

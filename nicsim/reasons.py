@@ -149,6 +149,8 @@ class Reason(Enum):
         "The card could not program a row, so neither the association nor the parser entry was added.")
     UNKNOWN_SA_HANDLE = (63, "unknown-sa-handle", "A-7",
         "The offload handle names no association of this driver.")
+    ENTRY_DIFFERS = (78, "entry-differs", "A-5",
+        "The parser entry that the handle names has another type or port than EncapTypeEntry.")
     UNKNOWN_PARSER_HANDLE = (64, "unknown-parser-handle", "A-5",
         "The parser entry handle names no entry of this driver.")
     PORT_HAS_OTHER_TYPE = (65, "port-has-other-type", "A-33",

@@ -144,7 +144,10 @@ def checked_rows(
         raise RequestRefused(UNSUPPORTED, Reason.NOT_OFFERED, "version 1 is not claimed, or was disabled")
     require_elements(claims, elements, udp)
     require_mode(claims, sa_filter, udp)
-    algorithms = [require_algorithms(claims, element, beside_ah=len(elements) > 1) for element in elements]
+    beside_ah, exact_keys = len(elements) > 1, state.capabilities.readings.integrity_keys_are_exact
+    algorithms = [
+        require_algorithms(claims, element, beside_ah=beside_ah, exact_keys=exact_keys) for element in elements
+    ]
     keys = split_keys(state, elements, key_mat)
     rows = tuple(
         row_for(state, sa_filter, element, choice, pair, udp)
@@ -193,7 +196,8 @@ def row_for(
         then_slot=0,
         sequence_high=0,
         cipher_key_length=len(cipher_key),
-        authenticator_key_length=len(authenticator_key),
+        # A shorter key and the same with zeros behind it are one key to HMAC (RFC 2104).
+        authenticator_key_length=authenticator.key_length,
         cipher_key=cipher_key.ljust(32, b"\0"),
         salt=bytes(4),
         authenticator_key=authenticator_key.ljust(32, b"\0"),
@@ -257,7 +261,7 @@ def require_parsing(state: DriverState, udp: UdpType, port: int, portion: Portio
 
 
 def require_algorithms(
-    claims: Version1Claims, element: OffloadSecurityAssociation, *, beside_ah: bool
+    claims: Version1Claims, element: OffloadSecurityAssociation, *, beside_ah: bool, exact_keys: bool
 ) -> tuple[Algorithm, Algorithm]:
     """Cipher and authenticator: known, claimed, and with the key lengths they need (N-SA-11 to N-SA-15, A-19)."""
     confidentiality, integrity = element.conf_algo.algo_identifier, element.integrity_algo.algo_identifier
@@ -275,7 +279,8 @@ def require_algorithms(
     for algorithm, info in ((cipher, element.conf_algo), (authenticator, element.integrity_algo)):
         if algorithm.claim and not getattr(claims, algorithm.claim):
             raise RequestRefused(UNSUPPORTED, Reason.ALGORITHM_NOT_CLAIMED, f"{algorithm.claim} is not claimed")
-        if info.algo_keylen != algorithm.key_length:
+        shorter = algorithm is authenticator and not exact_keys and 0 < info.algo_keylen < algorithm.key_length
+        if info.algo_keylen != algorithm.key_length and not shorter:
             raise RequestRefused(
                 INVALID,
                 Reason.KEY_LENGTH,

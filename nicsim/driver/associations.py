@@ -22,7 +22,7 @@ from nicsim.driver.association_checks import (
 )
 from nicsim.driver.handles import VERSION_1_PARSER_SET, DriverState, OffloadedSa, ParserEntry
 from nicsim.driver.operations import Accepted, RowOperation, Steps, clear
-from nicsim.driver.placement import given_up, place, require_room, write_all
+from nicsim.driver.placement import given_up, place, require_room, wire_ordered, write_all
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -31,6 +31,7 @@ from offload_oids.ipsec_sa import (
     OffloadIpsecAddUdpespSa,
     OffloadIpsecDeleteSa,
     OffloadIpsecDeleteUdpespSa,
+    OffloadIpsecUdpespEncaptypeEntry,
 )
 
 
@@ -38,10 +39,11 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_TASK_IPSEC_ADD_SA: take on an association whose ESP is native."""
     # UNPACK
     add = OffloadIpsecAddSa.unpack(request.buffer, request.abi)
+    asked = wire_ordered(state, add, request.abi)
 
     # CHECK
-    rows = checked_rows(state, Filter.of_add_sa(add), counted_elements(add), add.key_mat, UdpType.NATIVE)
-    table = direction_of(add.flags)
+    rows = checked_rows(state, Filter.of_add_sa(asked), counted_elements(asked), asked.key_mat, UdpType.NATIVE)
+    table = direction_of(asked.flags)
     require_room(state, table, rows, parser=False)
 
     # ACT
@@ -60,24 +62,24 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
     """OID_TCP_TASK_IPSEC_ADD_UDPESP_SA: take on an association, and the parser entry that finds its packets."""
     # UNPACK
     add = OffloadIpsecAddUdpespSa.unpack(request.buffer, request.abi)
+    asked = wire_ordered(state, add, request.abi)
 
     # CHECK
-    table = direction_of(add.flags)
-    sa_filter = Filter.of_add_udpesp_sa(add)
-    entry = known_entry(state, add) if table is Table.INBOUND else None
-    udp_type = entry.udp_type if entry else udp_type_of(add.encap_type_entry.udp_encap_type)
+    table, port = direction_of(asked.flags), asked.encap_type_entry.dst_encap_port
+    sa_filter = Filter.of_add_udpesp_sa(asked)
+    entry = known_entry(state, asked) if table is Table.INBOUND else None
+    udp_type = entry.udp_type if entry else udp_type_of(asked.encap_type_entry.udp_encap_type)
     # An outbound add neither finds, creates nor keeps an entry (N-PE-3, A-37).
     new_entry = table is Table.INBOUND and entry is None
     if new_entry:
-        require_parsing(state, udp_type, add.encap_type_entry.dst_encap_port, sa_filter.portion)
-    rows = checked_rows(state, sa_filter, counted_elements(add), add.key_mat, udp_type)
+        require_parsing(state, udp_type, port, sa_filter.portion)
+    rows = checked_rows(state, sa_filter, counted_elements(asked), asked.key_mat, udp_type)
     require_room(state, table, rows, parser=new_entry)
 
     # ACT
     placed = place(state, table, rows)
     before: tuple[RowOperation, ...] = ()
     if new_entry:
-        port = add.encap_type_entry.dst_encap_port
         entry = ParserEntry(state.new_handle(), udp_type, port, state.slots[Table.PARSER].take())
         before = (RowOperation(Table.PARSER, entry.slot, ParserRow(port, udp_type, VERSION_1_PARSER_SET)),)
     handle = state.new_handle()
@@ -150,8 +152,21 @@ def known_entry(state: DriverState, add: OffloadIpsecAddUdpespSa) -> ParserEntry
     if handle:
         if handle not in state.parser_entries:
             raise RequestRefused(INVALID, Reason.UNKNOWN_PARSER_HANDLE, f"no parser entry has handle 0x{handle:x}")
-        return state.parser_entries[handle]
+        entry = state.parser_entries[handle]
+        if not state.capabilities.readings.parser_handle_wins:
+            require_same_entry(entry, add.encap_type_entry)
+        return entry
     return state.entry_for(udp_type_of(add.encap_type_entry.udp_encap_type), add.encap_type_entry.dst_encap_port)
+
+
+def require_same_entry(entry: ParserEntry, said: OffloadIpsecUdpespEncaptypeEntry) -> None:
+    """What EncapTypeEntry says is what the handle names (A-5)."""
+    if (entry.udp_type, entry.port) != (udp_type_of(said.udp_encap_type), said.dst_encap_port):
+        raise RequestRefused(
+            INVALID,
+            Reason.ENTRY_DIFFERS,
+            f"entry 0x{entry.handle:x} is for ({entry.udp_type.name}, {entry.port}), EncapTypeEntry says another",
+        )
 
 
 # --- how they answer -----------------------------------------------------------------------------------------

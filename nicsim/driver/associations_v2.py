@@ -17,7 +17,7 @@ from nicsim.boundary import EspAuthenticator, EspCipher, OidRequest, OidResult, 
 from nicsim.capabilities import Version2Claims
 from nicsim.driver.handles import VERSION_2_PARSER_SET, DriverState, OffloadedSa
 from nicsim.driver.operations import Accepted, Operation, Steps, clear
-from nicsim.driver.placement import exact_mask, given_up, place, require_room, write_all
+from nicsim.driver.placement import exact_mask, given_up, place, require_room, wire_ordered, write_all
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
@@ -127,9 +127,16 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
 
 def checked_association(state: DriverState, add: IpsecOffloadV2AddSa, request: OidRequest) -> OffloadedSa:
     """One association with a handle and slots of its own, or the first thing that is wrong with it."""
-    table, rows = checked_rows(state, add, request)
+    table, rows = checked_rows(state, in_wire_order(state, add, request.abi), request)
     require_room(state, table, rows, parser=False)
     return OffloadedSa(state.new_handle(), 2, table, place(state, table, rows))
+
+
+def in_wire_order(state: DriverState, add: IpsecOffloadV2AddSa, abi: Abi) -> IpsecOffloadV2AddSa:
+    """The add with SPIs and IPv4 addresses as a packet has them, whichever way the host wrote them (A-28)."""
+    ordered = wire_ordered(state, add, abi)
+    is_ipv6 = add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6
+    return replace(ordered, endpoints=add.endpoints) if is_ipv6 else ordered
 
 
 def take_on(state: DriverState, association: OffloadedSa) -> Generator[Operation, bool | None, None]:
@@ -325,6 +332,9 @@ def encapsulation(state: DriverState, claims: Version2Claims, add: IpsecOffloadV
         raise RequestRefused(
             INVALID, Reason.BUFFER_CONTENTS, f"UdpEspEncapsulation must be 0, 1, 2, 4 or 8, not {flag}"
         )
+    over_ipv6 = add.flags & IpsecOffloadV2AddFlags.IPSEC_OFFLOAD_V2_IPv6
+    if over_ipv6 and not state.capabilities.readings.version2_udp_esp_over_ipv6:
+        raise RequestRefused(UNSUPPORTED, Reason.SUBTYPE_NOT_CLAIMED, "version 2 has UDP-ESP over IPv4 only")
     if not claims.udp_esp & flag:
         raise RequestRefused(UNSUPPORTED, Reason.SUBTYPE_NOT_CLAIMED, f"UDP-ESP subtype flag {flag} is not claimed")
     return UdpType.OTHER, portion

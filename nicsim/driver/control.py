@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nicsim.boundary import (
     Card,
@@ -188,6 +188,12 @@ class Control:
 
     def _advance(self, work: _Work, outcome: bool | None) -> OidResult | None:
         """Drive a handler until it answers, or until the card says PENDING (None)."""
+        result = self._run(work, outcome)
+        if result is None or not result.bytes_needed or self._state.capabilities.readings.bytes_needed_is_total:
+            return result
+        return replace(result, bytes_needed=result.bytes_needed - len(work.buffer))
+
+    def _run(self, work: _Work, outcome: bool | None) -> OidResult | None:
         try:
             operation: Operation = work.steps.send(outcome)
             while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from typing import TypeVar
 
 from nicsim.boundary import SaRow, Table
 from nicsim.driver.handles import DriverState, OffloadedSa
@@ -16,7 +17,9 @@ from nicsim.driver.operations import Operation, RowOperation, clear, program
 from nicsim.driver.shared_addresses import is_written, let_go, needs_address_row, require_address, share, unwritten
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
-from offload_oids import NdisStatus
+from offload_oids import Abi, NdisStatus
+from offload_oids.byte_order import byte_swapped
+from offload_oids.layout import Structure
 
 
 def require_room(state: DriverState, table: Table, rows: tuple[SaRow, ...], *, parser: bool) -> None:
@@ -77,6 +80,14 @@ def given_up(state: DriverState, association: OffloadedSa) -> list[tuple[Table, 
     """The rows to clear when an association goes: its own, then the shared one that nobody else needs."""
     own = [(association.table, slot) for slot, _ in association.rows]
     return own + let_go(state, association.rows[0][1])
+
+
+Ordered = TypeVar("Ordered", bound=Structure)
+
+
+def wire_ordered(state: DriverState, value: Ordered, abi: Abi) -> Ordered:
+    """What the host wrote, with SPIs, ports and IPv4 addresses as a packet has them (A-28)."""
+    return value if state.capabilities.readings.wire_byte_order else byte_swapped(value, abi)
 
 
 def exact_mask(address: bytes) -> bytes:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from nicsim.boundary import OidRequest, OidResult, SaRow
 from nicsim.driver.handles import DriverState, OffloadedSa
 from nicsim.driver.operations import RowOperation, Steps
+from nicsim.driver.placement import wire_ordered
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -47,7 +48,7 @@ def update_sa(state: DriverState, request: OidRequest) -> Steps:
     association = state.associations.get(update.offload_handle)
     if association is None or association.version != 2:
         raise unknown(f"no version 2 association has handle 0x{update.offload_handle:x}")
-    slot, row = extended_row(association, update)
+    slot, row = extended_row(association, wire_ordered(state, update, request.abi))
     wanted = replace(row, sequence_high=update.sequence_number_high_order)
 
     # ACT: a row that is out of the card gets its new half with the shadow copy

@@ -9,7 +9,7 @@ Used by monitor.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from nicsim.boundary import OidRequest, ParserRow, RequestKind, Row, SaRow, Table
@@ -138,14 +138,25 @@ def same_association(one: Row, other: Row) -> bool:
     return one == other if isinstance(one, ParserRow) else layer_of(one) == layer_of(other)
 
 
-def parse_asked(request: OidRequest) -> Asked:
-    """Read a request; a buffer that cannot be read asks for nothing."""
+def parse_asked(request: OidRequest, wire_byte_order: bool = True) -> Asked:
+    """Read a request; a buffer that cannot be read asks for nothing. SPIs and ports are in the one byte order or the
+    other (A-28)."""
     if request.kind is RequestKind.SET and (parse := PARSERS.get(request.oid)):
         try:
-            return parse(request)
+            asked = parse(request)
         except StructureError:
-            pass
+            return Asked(request)
+        return asked if wire_byte_order else replace(asked, wanted=tuple(map(swapped, asked.wanted)))
     return Asked(request)
+
+
+def swapped(wanted: Wanted) -> Wanted:
+    """The same with SPIs and port in the other byte order."""
+    layers = tuple((protocol, int.from_bytes(spi.to_bytes(4, "little"), "big")) for protocol, spi in wanted.layers)
+    if wanted.parser is None:
+        return replace(wanted, layers=layers)
+    udp_type, port = wanted.parser
+    return replace(wanted, layers=layers, parser=(udp_type, int.from_bytes(port.to_bytes(2, "little"), "big")))
 
 
 def _add_sa(request: OidRequest) -> Asked:

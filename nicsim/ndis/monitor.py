@@ -26,7 +26,7 @@ from nicsim.boundary import (
     SaRow,
     Table,
 )
-from nicsim.capabilities import Losses
+from nicsim.capabilities import Losses, Readings
 from nicsim.errors import RuleBroken
 from nicsim.ndis.ledger import Asked, Wanted, allowed_statuses, explains, layer_of, parse_asked, same_association
 from nicsim.ndis.shared_rows import SharedRows
@@ -35,6 +35,9 @@ from offload_oids import NdisStatus, Oid
 Place = tuple[Table, int]
 NO_LOSSES = Losses()
 VERSION_2_ADDS = frozenset[int]({Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX})
+
+
+DIGEST_READINGS = Readings()
 
 
 class Check(Enum):
@@ -83,9 +86,9 @@ class Owner:
 class Monitor:
     """The books, and the checks. One monitor watches one driver over one card."""
 
-    def __init__(self, *, one_parser_type_per_port: bool = True, losses: Losses = NO_LOSSES) -> None:
+    def __init__(self, readings: Readings = DIGEST_READINGS, losses: Losses = NO_LOSSES) -> None:
         self.notes: list[Note] = []
-        self._one_type = one_parser_type_per_port
+        self._readings = readings
         self._may_lose = losses != NO_LOSSES
         self._broken: deque[RuleBroken] = deque()
         # Requests: those the driver is working on, and the ids of those that pended and completed.
@@ -124,7 +127,7 @@ class Monitor:
 
     def began(self, request: OidRequest) -> Asked:
         """A request reaches the driver."""
-        asked = parse_asked(request)
+        asked = parse_asked(request, self._readings.wire_byte_order)
         self._running.append(asked)
         return asked
 
@@ -186,7 +189,8 @@ class Monitor:
         """An add succeeded: its handles are new, and each stands for rows (N-SA-17, N-SA-18)."""
         if not asked.wanted:
             return
-        answers = parse_asked(replace(asked.request, buffer=result.buffer)).wanted
+        handed_back = replace(asked.request, buffer=result.buffer)
+        answers = parse_asked(handed_back, self._readings.wire_byte_order).wanted
         if len(answers) != len(asked.wanted) or not any(answer.handle for answer in answers):
             self._fault(Check.HANDLE_ZERO, "the add succeeded and no handle came back")
             return
@@ -255,7 +259,9 @@ class Monitor:
         entry_known = not asked.deletes_entry or asked.deletes_entry in self._entries
         if any(owner and not self._before_reset.keys().isdisjoint(owner.places) for owner in owners):
             return False
-        return bool(owners) and known and entry_known and len(set(asked.deletes)) == len(owners) and asked.well_formed
+        lost = any(place in self._before_reset for owner in owners if owner for place in owner.places)
+        sound = asked.well_formed and len(set(asked.deletes)) == len(owners)
+        return bool(owners) and known and entry_known and sound and not lost
 
     def _released(self, asked: Asked, place: Place, status: NdisStatus) -> None:
         row = self._owned.pop(place, None)
@@ -365,7 +371,7 @@ class Monitor:
             self._unowned[place] = row
         if was is not None:
             self._lost(place)
-        if isinstance(row, ParserRow) and self._one_type:
+        if isinstance(row, ParserRow) and self._readings.one_parser_type_per_port:
             self._check_types(slot, row)
 
     def _lost(self, place: Place) -> None:

@@ -58,6 +58,7 @@ INSTEAD: dict[Reason, str] = {
     Reason.ADDRESS_TABLE_FULL: "an association to an address that is in the table; a delete of the last one to another",
     Reason.ADDRESS_NOT_WHOLE: "one destination address with a mask of all ones, in tunnel mode the tunnel's end point",
     Reason.UNKNOWN_SA_HANDLE: "the OffloadHandle that an add wrote back, not yet deleted",
+    Reason.ENTRY_DIFFERS: "the handle of the entry that EncapTypeEntry describes, or NULL",
     Reason.UNKNOWN_PARSER_HANDLE: "NULL, or the EncapTypeEntryOffldHandle that an add wrote back",
     Reason.PORT_HAS_OTHER_TYPE: "the type that the port has, or another port",
     Reason.PORT_NOT_CLAIMED: "type OTHER on port 4500, or a card that claims the IKE types",

@@ -27,6 +27,7 @@ from nicsim.boundary import (
     StatusIndication,
     Table,
 )
+from nicsim.capabilities import Readings
 from nicsim.card.device import SimulatedCard
 from nicsim.driver.device import ReferenceDriver
 from nicsim.errors import RuleBroken
@@ -117,7 +118,7 @@ class Stage:
     """A misbehaving driver between monitor and card, and requests to it."""
 
     def __init__(self, *acts: Act, one_type: bool = True) -> None:
-        self.monitor = Monitor(one_parser_type_per_port=one_type)
+        self.monitor = Monitor(Readings(one_parser_type_per_port=one_type))
         self.bare = ShyCard()
         self.card = WatchedCard(self.bare, self.monitor)
         self.driver = Misbehaving(self.card, list(acts))
