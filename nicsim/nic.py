@@ -24,9 +24,11 @@ from nicsim.boundary import (
 )
 from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
+from nicsim.card.impairments.passing import CardSocket
 from nicsim.card.send import IvSource
 from nicsim.card.slow import SlowCard
 from nicsim.driver.device import ReferenceDriver
+from nicsim.driver.impairments.passing import MiniportSocket
 from nicsim.impairments import Impaired, impaired_card, impaired_driver, impaired_ivs
 from nicsim.ndis.monitor import Monitor
 from nicsim.ndis.queue import Ndis
@@ -41,7 +43,8 @@ class Nic:
     """One NIC of one kind, for hosts of one pointer width. Implements `nicsim.boundary.Binding`.
 
     `monitor` has the rule monitor watch driver and card: what breaks a rule raises `RuleBroken`. `impairments` have
-    card and driver misbehave; `card` and `driver` stay what they are, and the monitor sees what comes of it.
+    card and driver misbehave; `card` and `driver` stay what they are, and the monitor sees what comes of it. `impair`
+    and `recover` change them while the NIC runs.
 
     Each row operation takes the card `row_ticks` of a virtual clock, 0 for no time at all; by default as the
     capabilities say. `advance` and each `poll` let time pass. With `serialise=False` NDIS's queue is gone, and order is
@@ -68,18 +71,22 @@ class Nic:
             outbound_rows=capabilities.outbound_rows,
             parser_rows=capabilities.parser_rows,
             address_rows=capabilities.address_rows,
-            iv_source=impaired_ivs(iv_source, impairments),
+            iv_source=lambda length: self._iv_source(length),
             link_type=link_type,
         )
-        self._silicon = impaired_card(self.card, impairments, link_type)
+        self._iv_source, self._own_iv_source = impaired_ivs(iv_source, impairments), iv_source
+        self._link_type = link_type
+        self.impairments = tuple(impairments)
         row_ticks = capabilities.row_ticks if row_ticks is None else row_ticks
-        self.clock = SlowCard(self._silicon, row_ticks) if row_ticks else None
-        if self.clock:
-            self._silicon = self.clock
+        self.clock = SlowCard(self.card, row_ticks) if row_ticks else None
+        self._silicon = impaired_card(self.clock or self.card, impairments, link_type)
         self.monitor = Monitor(capabilities.readings, capabilities.losses)
-        self.driver = driver(capabilities, WatchedCard(self._silicon, self.monitor) if monitor else self._silicon, abi)
+        self._card_socket = CardSocket(self._silicon, 1, link_type)
+        below = WatchedCard(self._card_socket, self.monitor) if monitor else self._card_socket
+        self.driver = driver(capabilities, below, abi)
         self._miniport = impaired_driver(self.driver, impairments)
-        watched = WatchedMiniport(self._miniport, self.monitor) if monitor else self._miniport
+        self._miniport_socket = MiniportSocket(self._miniport, 1)
+        watched = WatchedMiniport(self._miniport_socket, self.monitor) if monitor else self._miniport_socket
         self.ndis = Ndis(watched, abi, serialise=serialise)
 
     def receive(self, frame: bytes) -> tuple[Indication, Descriptor]:
@@ -112,3 +119,27 @@ class Nic:
         """Let time pass for a card that takes some."""
         if self.clock:
             self.clock.advance(ticks)
+
+    # --- impairments -------------------------------------------------------------------------------------------
+
+    def impair(self, one: Impaired) -> None:
+        """From now on misbehave in one more way, outside of those there are."""
+        self.impairments = (*self.impairments, one)
+        self._iv_source = impaired_ivs(self._iv_source, [one])
+        self._plug(impaired_card(self._silicon, [one], self._link_type, self.card.rows.written()))
+        self._plug_driver(impaired_driver(self._miniport, [one]))
+
+    def recover(self) -> None:
+        """From now on misbehave in no way; what has gone wrong stays so."""
+        self.impairments = ()
+        self._iv_source = self._own_iv_source
+        self._plug(self.clock or self.card)
+        self._plug_driver(self.driver)
+
+    def _plug(self, card: Card) -> None:
+        self._silicon = card
+        self._card_socket.plug(card)
+
+    def _plug_driver(self, driver: Miniport) -> None:
+        self._miniport = driver
+        self._miniport_socket.plug(driver)

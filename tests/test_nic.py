@@ -15,9 +15,11 @@ from nicsim.boundary import (
     OidCompletion,
     OidRequest,
     OidResult,
+    ParserRow,
     RequestKind,
     SendResult,
     StatusIndication,
+    Table,
 )
 from nicsim.capabilities import Capabilities
 from nicsim.card.device import SimulatedCard
@@ -77,7 +79,10 @@ def request(oid: int) -> OidRequest:
 @pytest.mark.parametrize("abi", Abi)
 def test_a_driver_of_ones_own_takes_the_reference_drivers_place(abi: Abi) -> None:
     nic, driver = spied(abi)
-    assert driver.made_with == (nic.capabilities, nic.card, abi)
+    capabilities, card, width = driver.made_with
+    assert (capabilities, width) == (nic.capabilities, abi)
+    card.write_row(Table.PARSER, 0, ParserRow(4500, 2, 0))
+    assert nic.card.rows.parser == {0: ParserRow(4500, 2, 0)}
     indication, descriptor = nic.receive(b"frame")
     assert indication == Indication(b"frame", b"word", b"header")
     assert driver.descriptors == [descriptor]

@@ -8,6 +8,7 @@ Called by card/device.py; read by receive.py and send.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -193,6 +194,16 @@ class Rows:
     def _shared_address(self, slot: int) -> SharedAddress:
         """The slot of the address table that rows hold on to, filled or not."""
         return self._shared.setdefault(slot, SharedAddress())
+
+    def written(self) -> Iterator[tuple[Table, int, Row]]:
+        """Every row with its place."""
+        for table, loaded_rows in ((Table.INBOUND, self.inbound), (Table.OUTBOUND, self.outbound)):
+            for slot, loaded in loaded_rows.items():
+                yield table, slot, loaded.row
+        for slot, parser in self.parser.items():
+            yield Table.PARSER, slot, parser
+        for slot, address in self.address.items():
+            yield Table.ADDRESS, slot, address
 
     def parsers_of(self, port: int) -> list[tuple[int, ParserRow]] | None:
         """The parser rows that name a UDP destination port, the oldest first, each with its slot."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from nicsim.panel.sa_words import SaWords
     from nicsim.panel.session import Panel
-    from nicsim.panel.words import SaWords
 
 BAD_INPUT = 2
 PROMPT = "nic> "
@@ -35,40 +35,50 @@ def nic(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer one JSON object a command, one a line.")] = False,
     stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help="End a script at the first error.")] = False,
+    impair: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=N]", help="Have card or driver misbehave; may be repeated.")
+    ] = None,
 ) -> int:
     """Work one NIC by commands: associations, requests, frames, tables. `help` lists the commands.
 
     \b
     nicsim nic --profile tiny
     nicsim nic --script examples.nic --json
+    nicsim nic --impair row-write-fails=2
 
-    Exit status: 0 done, 2 bad input, or with --script a command that failed.
+    A request that the NIC refuses is an answer, with its reason and rule. What could not be understood or done is an
+    error, with the line of the script.
+
+    Exit status: 0 done, 2 bad input, or with --script a command that ended with an error.
     """
+    from nicsim.impairments import parse_impairment
     from nicsim.panel.session import Panel
     from nicsim.profile import load_profile
     from offload_oids import Abi
 
-    panel = Panel(load_profile(profile), Abi(abi.value), file_associations)
+    impairments = [parse_impairment(text) for text in impair or ()]
+    panel = Panel(load_profile(profile), Abi(abi.value), file_associations, impairments)
     if script is None:
         at_prompt(panel, as_json)
         return 0
     failed = False
+    name = "standard input" if script == "-" else script
     for line in script_lines(script):
-        if answered(panel, line, as_json) is False:
+        if answered(panel, line, as_json, name) is False:
             failed = True
         if panel.over or (failed and stop_on_error):
             break
     return BAD_INPUT if failed else 0
 
 
-def answered(panel: Panel, line: str, as_json: bool) -> bool | None:
+def answered(panel: Panel, line: str, as_json: bool, script: str = "") -> bool | None:
     """Run one line and print its answer: whether it went well, None for a line without a command."""
     from nicsim.report.panel import reply_as_json, reply_as_text
 
     reply = panel.reply(line)
     if reply is None:
         return None
-    sys.stdout.write((reply_as_json(reply) if as_json else reply_as_text(reply)) + "\n")
+    sys.stdout.write((reply_as_json(reply) if as_json else reply_as_text(reply, script)) + "\n")
     sys.stdout.flush()  # a program may wait for it
     return reply.error is None
 
@@ -105,7 +115,7 @@ def script_lines(script: str) -> Iterator[str]:
 def file_associations(path: str) -> list[SaWords]:
     """The associations of an SA file, in the panel's words."""
     from nicsim.boundary import UdpType
-    from nicsim.panel.words import SaWords
+    from nicsim.panel.sa_words import SaWords
     from nicsim.replay.sas import FileSa, Marker, read_sa_file
 
     def udp_type(sa: FileSa) -> UdpType | None:
@@ -125,6 +135,7 @@ def file_associations(path: str) -> list[SaWords]:
             src_port=sa.src_port,
             dst_port=sa.dst_port,
             esn=sa.esn,
+            sequence_high=sa.sequence_high,
             inner_src=sa.inner_src[0] if len(sa.inner_src) == 1 else "",
             inner_dst=sa.inner_dst[0] if len(sa.inner_dst) == 1 else "",
         )

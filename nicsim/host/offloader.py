@@ -53,7 +53,9 @@ from offload_oids.ndis_offload import (
 )
 from offload_oids.packet_info import (
     IpsecV1Transmit,
+    IpsecV2TunnelTransmit,
     NdisIpsecOffloadV1NetBufferListInfo,
+    NdisIpsecOffloadV2TunnelNetBufferListInfo,
     NdisIpsecPacketInfo,
     PacketInfoTransmit,
 )
@@ -170,14 +172,10 @@ class Offloader:
 
     def _enable_6(self, medium: LinkMedium) -> None:
         """Read NDIS_OFFLOAD, then set OID_OFFLOAD_ENCAPSULATION for every framing it names on this link."""
-        answer = self._request(RequestKind.QUERY, Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, bytes(QUERY_BUFFER_LENGTH))
-        if answer.status != NdisStatus.SUCCESS:
-            self.not_enabled_detail = f"OID_TCP_OFFLOAD_CURRENT_CONFIG ended with {answer.status.name}"
+        status = self.read_configuration()
+        if status != NdisStatus.SUCCESS:
+            self.not_enabled_detail = f"OID_TCP_OFFLOAD_CURRENT_CONFIG ended with {status.name}"
             return
-        report = NdisOffloadRevision1.unpack(answer.buffer, self.binding.abi)
-        self.version1 = report.ipsec_v1
-        if report.header.revision >= 2:
-            self.version2 = NdisOffloadRevision2.unpack(answer.buffer, self.binding.abi).ipsec_v2
         ethernet = medium is LinkMedium.ETHERNET
         wanted = ETHERNET_LINK if ethernet else NdisEncapsulations.NDIS_ENCAPSULATION_NULL
         claimed = (self.version1.supported.encapsulation | self.version2.encapsulation) & wanted
@@ -188,6 +186,24 @@ class Offloader:
         result = self._request(RequestKind.SET, Oid.OID_OFFLOAD_ENCAPSULATION, setting)
         self.enabled = result.status == NdisStatus.SUCCESS
         self.not_enabled_detail = "" if self.enabled else f"OID_OFFLOAD_ENCAPSULATION ended with {result.status.name}"
+
+    def read_configuration(self) -> NdisStatus:
+        """Take what the NIC can do now from its report: after enabling, and after every change of it (N-CP6-5)."""
+        answer = self._request(RequestKind.QUERY, Oid.OID_TCP_OFFLOAD_CURRENT_CONFIG, bytes(QUERY_BUFFER_LENGTH))
+        if answer.status == NdisStatus.SUCCESS:
+            report = NdisOffloadRevision1.unpack(answer.buffer, self.binding.abi)
+            self.version1 = report.ipsec_v1
+            if report.header.revision >= 2:
+                self.version2 = NdisOffloadRevision2.unpack(answer.buffer, self.binding.abi).ipsec_v2
+        return answer.status
+
+    def forget_all(self, detail: str) -> None:
+        """The NIC is gone, with everything that was on it (N-RST-6)."""
+        self.parser_entries.clear()
+        self.inbound.clear()
+        self.outbound.clear()
+        self.version2_offloaded = 0
+        self.enabled, self.not_enabled_detail = False, detail
 
     # --- adding ------------------------------------------------------------------------------------------------
 
@@ -211,16 +227,19 @@ class Offloader:
         if sa.esn and not self.version2.extended_sequence_numbers:
             return InSoftware(Reason.ESN_NOT_CLAIMED, "neither version of the offload has them on this card")
         why_not_1 = why_not_version_1(self.version1, sa)
-        if why_not_1 is None and version != 2:
-            return self._add_version_1(sa)
         why_not_2 = why_not_version_2(self.version2, sa, self.version2_offloaded)
-        if why_not_2 is None and version != 1:
+        if version != 2:
+            if why_not_1 is None:
+                return self._add_version_1(sa)
+            if version == 1:
+                return why_not_1
+        if why_not_2 is None:
             return self._add_version_2(sa)
-        if why_not_1 is None or why_not_2 is None:  # the version that could was not wanted
-            return why_not_1 or why_not_2 or InSoftware(Reason.NO_SUITABLE_VERSION)
-        if version == 1 or not (self.version2.esp or self.version2.ah):
+        if version == 2 or why_not_1 is None:
+            return why_not_2
+        if not (self.version2.esp or self.version2.ah):
             return why_not_1
-        return why_not_2 if version == 2 or not self.version1.ipv4_esp.receive else both(why_not_1, why_not_2)
+        return why_not_2 if not self.version1.ipv4_esp.receive else both(why_not_1, why_not_2)
 
     def _add_version_1(self, sa: SecurityAssociation) -> Offloaded | InSoftware:
         if sa.udp_type is UdpType.NATIVE:
@@ -388,6 +407,20 @@ class Offloader:
             return NdisIpsecPacketInfo(transmit=PacketInfoTransmit(offload_handle=handle)).pack(self.binding.abi)
         arm = IpsecV1Transmit(offload_handle=handle)
         return NdisIpsecOffloadV1NetBufferListInfo(transmit=arm).pack(self.binding.abi)
+
+    def transmit_words(self, handle: int, tunnel_handle: int = 0) -> tuple[bytes, bytes]:
+        """The words of a frame that may have a tunnel portion too: 5.1 names both in one, 6.1 in two (N-TX-1, N-V2-14).
+
+        The second is empty where there is none.
+        """
+        if not tunnel_handle:
+            return self.transmit_word(handle), b""
+        if self.ndis is NdisVersion.NDIS_5_1:
+            both_handles = PacketInfoTransmit(handle, tunnel_handle)
+            return NdisIpsecPacketInfo(transmit=both_handles).pack(self.binding.abi), b""
+        arm = IpsecV2TunnelTransmit(tunnel_handle=tunnel_handle)
+        tunnel = NdisIpsecOffloadV2TunnelNetBufferListInfo(transmit=arm).pack(self.binding.abi)
+        return self.transmit_word(handle), tunnel
 
 
 def refused(result: OidResult) -> InSoftware:

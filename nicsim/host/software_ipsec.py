@@ -74,6 +74,11 @@ class SecurityAssociation:
         return f"SecurityAssociation(spi=0x{self.spi:08x}, inbound={self.inbound}, {self.keys!r})"
 
     @property
+    def spis(self) -> tuple[int, ...]:
+        """The SPIs of its layers."""
+        return (self.spi, self.ah.spi) if self.ah else (self.spi,)
+
+    @property
     def flow(self) -> Flow:
         """What tells which outbound association goes with which inbound one."""
         own, other = (self.dst, self.src) if self.inbound else (self.src, self.dst)

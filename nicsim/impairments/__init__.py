@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from nicsim.boundary import Card, Miniport
+from nicsim.boundary import Card, Miniport, Row, Table
 from nicsim.card.send import IvSource
 from nicsim.errors import InputError
 from nicsim.impairments.catalogue import CATALOGUE
@@ -74,11 +74,15 @@ def impaired_ivs(source: IvSource, impairments: Iterable[Impaired]) -> IvSource:
     return source
 
 
-def impaired_card(below: Card, impairments: Iterable[Impaired], link_type: int) -> Card:
-    """The card with what spoils it; the card itself where nothing does."""
+def impaired_card(
+    below: Card, impairments: Iterable[Impaired], link_type: int, written: Iterable[tuple[Table, int, Row]] = ()
+) -> Card:
+    """The card with what spoils it; the card itself where nothing does. `written` are the rows that it has already."""
     for one in impairments:
         if one.impairment.card is not None:
-            below = one.impairment.card(below, one.number, link_type)
+            below = wrapped = one.impairment.card(below, one.number, link_type)
+            for table, slot, row in written:
+                wrapped.learn(table, slot, row)
     return below
 
 

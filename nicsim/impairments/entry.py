@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any
 
 from nicsim.boundary import Card, Miniport
+from nicsim.card.impairments.passing import PassingCard
 from nicsim.card.impairments.place import Place
 from nicsim.card.impairments.receive import Outcome, Seen, SpoiledReceive
 from nicsim.card.impairments.rows import ChangedRows
 from nicsim.card.impairments.send import SpoiledSend, as_handed, as_sealed
 from nicsim.card.send import IvSource
 
-CardMaker = Callable[[Card, int, int], Card]
+CardMaker = Callable[[Card, int, int], PassingCard]
 DriverMaker = Callable[[Miniport, int], Miniport]
 IvMaker = Callable[[IvSource, int], IvSource]
 

@@ -1,6 +1,6 @@
 """What the panel answers: one frozen dataclass for each kind of answer, with names and numbers ready to be shown.
 
-Made by session.py and tables.py; report/panel.py decides how they look, as text and as JSON.
+Made by the commands and tables.py; report/panel.py decides how they look, as text and as JSON.
 """
 
 from __future__ import annotations
@@ -72,6 +72,19 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Updated:
+    """What came of telling the NIC the upper half of an association's sequence numbers."""
+
+    spi: str
+    handle: str
+    high: int
+    status: str
+    reason: str | None = None
+    rule: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """An association that is gone; no status where it was in software."""
 
@@ -100,6 +113,23 @@ class OidAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that NDIS told the host by itself: a status, or a request that is done now."""
+
+    what: str
+    status: str
+    reason: str | None = None
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """All of them since the last time, oldest first."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FrameAnswer:
     """What the NIC did with one frame off the wire, and the word it was indicated with."""
 
@@ -108,11 +138,16 @@ class FrameAnswer:
     rule: str | None
     sentence: str
     handle: str | None
+    next_handle: str | None
+    """The association of the transport portion, where both portions were checked."""
     parser_port: int | None
     crypto_done: bool
     next_crypto_done: bool
+    sa_delete_request: bool
     crypto_status: str
     ipsec_word: str
+    indicated: bool
+    """Whether the frame went up at all; every frame should."""
     plaintext: str | None
     """The decrypted octets with padding and trailer; only of a packet that was opened."""
 
@@ -153,6 +188,10 @@ class SaLine:
     encryption_key: str
     integrity: str
     integrity_key: str
+    icv_length: int = 0
+    esn: bool = False
+    sequence_high: int = 0
+    """With `esn` the upper half of the sequence numbers, as the NIC has it."""
     handle: str | None = None
     version: int | None = None
     slot: int | None = None
@@ -201,6 +240,8 @@ class Stats:
     used: dict[str, int]
     capacity: dict[str, int]
     in_software: int
+    impairments: tuple[str, ...]
+    """What misbehaves, NAME or NAME=N."""
     counters: Counters
 
 
@@ -243,14 +284,40 @@ class Diff:
 
 
 @dataclass(frozen=True, slots=True)
+class ImpairmentLine:
+    """One way in which the NIC misbehaves now."""
+
+    name: str
+    boundary: str
+    story: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Impairments:
+    """All of them, the innermost first."""
+
+    active: tuple[ImpairmentLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """The session is over."""
 
 
 Answer = (
-    Help | Claims | Switched | Serviced | SaOutcome | Loaded | Deleted | OidAnswer | FrameAnswer | FramesAnswer | Sent
-    | Dump | Counters | Marked | Diff | Goodbye
+    Help | Claims | Switched | Serviced | Impairments | SaOutcome | Loaded | Updated | Deleted | OidAnswer
+    | Events | FrameAnswer | FramesAnswer | Sent | Dump | Counters | Marked | Diff | Goodbye
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What was wrong with a command, in one sentence; the reason and the rule where there is one behind it."""
+
+    message: str
+    reason: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,4 +327,4 @@ class Reply:
     line: int
     command: str
     answer: Answer | None = None
-    error: str | None = None
+    error: Failure | None = None

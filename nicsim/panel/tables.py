@@ -3,7 +3,7 @@
 The rows are those that the driver wrote into the card; what the host knows beside them (mode, counts, what it kept in
 software) is joined to them by handle.
 
-Used by session.py.
+Used by the commands.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from nicsim.boundary import EspAuthenticator, EspCipher, ParserRow, Portion, SaRow, Table, UdpType
+from nicsim.boundary import EspCipher, ParserRow, Portion, SaRow, Table, UdpType
+from nicsim.card.rows import Rows, transform_of
 from nicsim.driver.handles import DriverState, OffloadedSa
 from nicsim.host.offloader import HostParserEntry, Offloaded
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.host.suitable import InSoftware
-from nicsim.panel.answers import Change, Counters, Diff, ParserLine, SaLine, Stats
+from nicsim.impairments import Impaired
+from nicsim.ipsec.transforms import SaKeys
+from nicsim.panel.answers import Change, Counters, Diff, ImpairmentLine, ParserLine, SaLine, Stats
 from nicsim.panel.decode import REDACTED
+from nicsim.wire.esp import PROTOCOL_AH, PROTOCOL_ESP
 from nicsim.wire.headers import format_address
 
-PROTOCOLS = {50: "esp", 51: "ah"}
+PROTOCOLS = {PROTOCOL_ESP: "esp", PROTOCOL_AH: "ah"}
 UDP_WORDS = {UdpType.NATIVE: "none", UdpType.OTHER: "other", UdpType.IKE: "ike"}
 
 Moment = dict[str, dict[str, str | int | None]]
@@ -41,8 +45,11 @@ class Held:
         return self.outcome.handle if isinstance(self.outcome, Offloaded) else 0
 
     def is_same_as(self, sa: SecurityAssociation) -> bool:
-        """Whether both have the same SPI between the same hosts."""
-        return (self.sa.inbound, self.sa.spi, self.sa.src, self.sa.dst) == (sa.inbound, sa.spi, sa.src, sa.dst)
+        """Whether both have the same protocol and SPI between the same hosts."""
+        own = self.sa
+        return (own.inbound, own.protocol, own.spi, own.src, own.dst) == (
+            sa.inbound, sa.protocol, sa.spi, sa.src, sa.dst,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -65,17 +72,17 @@ class Counts:
 
 
 def sa_lines(
-    state: DriverState, parsers: Mapping[int, ParserRow], held: Iterable[Held], counts: Counts, *, show_keys: bool
+    state: DriverState, card: Rows, held: Iterable[Held], counts: Counts, *, show_keys: bool
 ) -> tuple[SaLine, ...]:
     """Every association: those on the NIC a line a layer, then those that the host kept."""
     by_handle, kept = {one.handle: one.sa for one in held if one.handle}, [one for one in held if not one.handle]
     lines = [
-        _row_line(offloaded, slot, row, by_handle.get(offloaded.handle), parsers, counts, show_keys)
+        _row_line(offloaded, slot, row, by_handle.get(offloaded.handle), card, counts, show_keys)
         for offloaded in state.associations.values()
         for slot, row in offloaded.rows
         if isinstance(row, SaRow)
     ]
-    return (*lines, *(_kept_line(one, show_keys) for one in kept))
+    return (*lines, *(line for one in kept for line in _kept_lines(one, show_keys)))
 
 
 def _row_line(
@@ -83,15 +90,18 @@ def _row_line(
     slot: int,
     row: SaRow,
     sa: SecurityAssociation | None,
-    parsers: Mapping[int, ParserRow],
+    card: Rows,
     counts: Counts,
     show_keys: bool,
 ) -> SaLine:
     length, udp_type = 4 if row.family == 4 else 16, UdpType(row.udp_type)
-    src, dst = (sa.src, sa.dst) if sa else (row.source_address[:length], row.destination_address[:length])
+    shared = card.address.get(row.address_slot - 1)
+    destination = shared.address if shared else row.destination_address
+    src, dst = (sa.src, sa.dst) if sa else (row.source_address[:length], destination[:length])
     ports = (sa.src_port, sa.dst_port) if sa else (row.source_port, row.destination_port)
     inbound = offloaded.table is Table.INBOUND
     key_bits = f"-{8 * row.cipher_key_length}" if row.cipher_key_length else ""
+    keys = transform_of(row).keys
     salt = row.salt if row.cipher == EspCipher.AES_GCM else b""
     return SaLine(
         direction="in" if inbound else "out",
@@ -103,29 +113,41 @@ def _row_line(
         encapsulation=UDP_WORDS[udp_type],
         src_port=ports[0],
         dst_port=ports[1],
-        encryption=EspCipher(row.cipher).name + key_bits,
+        encryption=keys.encryption.value + key_bits,
         encryption_key=_key(row.cipher_key[: row.cipher_key_length] + salt, row.cipher_key_length, show_keys),
-        integrity=EspAuthenticator(row.authenticator).name,
+        integrity=keys.integrity.value,
         integrity_key=_key(
             row.authenticator_key[: row.authenticator_key_length], row.authenticator_key_length, show_keys
         ),
+        icv_length=row.icv_length,
+        esn=bool(row.extended),
+        sequence_high=row.sequence_high,
         handle=handle_text(offloaded.handle),
         version=offloaded.version,
         slot=slot,
-        parser_port=next((parser.port for parser in parsers.values() if inbound and hangs_on(row, parser)), None),
+        parser_port=next((parser.port for parser in card.parser.values() if inbound and hangs_on(row, parser)), None),
         packets=counts.packets[offloaded.handle],
         failed=counts.failed[offloaded.handle],
     )
 
 
-def _kept_line(one: Held, show_keys: bool) -> SaLine:
-    sa, keys, outcome = one.sa, one.sa.keys, one.outcome
+def _kept_lines(one: Held, show_keys: bool) -> list[SaLine]:
+    """A line for each layer of an association in software, in the order of the wire: AH in front of ESP."""
+    sa = one.sa
+    lines = [_kept_line(one, sa.protocol, sa.spi, sa.keys, show_keys)]
+    if sa.ah:
+        lines.insert(0, _kept_line(one, PROTOCOL_AH, sa.ah.spi, sa.ah.keys, show_keys))
+    return lines
+
+
+def _kept_line(one: Held, protocol: int, spi: int, keys: SaKeys, show_keys: bool) -> SaLine:
+    sa, outcome = one.sa, one.outcome
     assert isinstance(outcome, InSoftware)  # it has no handle
     key_bits = f"-{8 * len(keys.encryption_key)}" if keys.encryption_key else ""
     return SaLine(
         direction="in" if sa.inbound else "out",
-        spi=spi_text(sa.spi),
-        protocol="esp",
+        spi=spi_text(spi),
+        protocol=PROTOCOLS[protocol],
         mode=sa.mode.value,
         src=format_address(sa.src),
         dst=format_address(sa.dst),
@@ -136,6 +158,9 @@ def _kept_line(one: Held, show_keys: bool) -> SaLine:
         encryption_key=_key(keys.encryption_key + keys.salt, len(keys.encryption_key), show_keys),
         integrity=keys.integrity.value,
         integrity_key=_key(keys.integrity_key, len(keys.integrity_key), show_keys),
+        icv_length=keys.icv_length,
+        esn=sa.esn,
+        sequence_high=sa.sequence_high,
         reason=outcome.reason.label,
         rule=outcome.reason.rule,
         detail=outcome.detail,
@@ -198,12 +223,29 @@ def parser_lines(
     )
 
 
+# --- impairments -------------------------------------------------------------------------------------------------
+
+
+def impairment_lines(active: Iterable[Impaired]) -> tuple[ImpairmentLine, ...]:
+    """What misbehaves, with its story."""
+    return tuple(
+        ImpairmentLine(str(one), one.impairment.boundary.value, one.impairment.story, one.impairment.rules)
+        for one in active
+    )
+
+
 # --- moments -----------------------------------------------------------------------------------------------------
 
 
 def moment_of(sas: Iterable[SaLine], parsers: Iterable[ParserLine], stats: Stats) -> Moment:
     """The tables as flat facts, to be compared with those of another moment."""
-    moment: Moment = {"nic": {"offload": "enabled" if stats.enabled else "disabled", "power": stats.power}}
+    moment: Moment = {
+        "nic": {
+            "offload": "enabled" if stats.enabled else "disabled",
+            "power": stats.power,
+            "impaired": " ".join(stats.impairments),
+        }
+    }
     for sa in sas:
         where = f"handle {sa.handle} slot {sa.slot}" if sa.handle else "in software"
         moment[f"sa {sa.direction} {sa.spi} {where}"] = asdict(sa)

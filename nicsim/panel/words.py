@@ -1,38 +1,24 @@
-"""The words of a command line as values: numbers, addresses, keys, and `KEY=VALUE` pairs.
+"""The words of a command line as values: numbers, addresses, octets, and `KEY=VALUE` pairs.
 
 Whatever is wrong becomes an InputError that says what was needed; a key is never quoted.
 
-Used by session.py.
+Used by all commands; sa_words.py has those of associations.
 """
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from nicsim.boundary import UdpType
 from nicsim.errors import InputError
-from nicsim.host.software_ipsec import SecurityAssociation
-from nicsim.ipsec.esp import Mode
-from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
-from nicsim.wire.esp import NAT_TRAVERSAL_PORT
 
 Choice = TypeVar("Choice")
 
 LARGEST_LINE = 1 << 20
-IKE_PORT = 500
-UDP_TYPES = {"none": UdpType.NATIVE, "other": UdpType.OTHER, "ike": UdpType.IKE}
-MODES = {mode.value: mode for mode in Mode}
-DEFAULT_PORTS = {UdpType.NATIVE: 0, UdpType.OTHER: NAT_TRAVERSAL_PORT, UdpType.IKE: IKE_PORT}
-SA_WORDS = (
-    "spi", "src", "dst", "mode", "udp", "port", "sport", "encryption", "key", "salt", "integrity", "ikey", "dir",
-)  # fmt: skip
-
-LOAD_WORDS = ("local", "as", "port", "mode", "udp")
 
 
 def split(line: str) -> list[str]:
@@ -53,7 +39,9 @@ def pairs(words: Iterable[str], known: tuple[str, ...]) -> dict[str, str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in known:
-            raise InputError(f"needs KEY=VALUE with one of the keys {', '.join(known)}, got {shown(key)}")
+            near = difflib.get_close_matches(key.lower(), known, n=1) if len(key) < 20 else []
+            hint = f"; near it is {near[0]}=" if near and near[0] != key else ""
+            raise InputError(f"needs KEY=VALUE with one of the keys {', '.join(known)}, got {shown(key)}{hint}")
         if key in found:
             raise InputError(f"{key}= is given twice")
         found[key] = value
@@ -104,87 +92,15 @@ def one_of(what: str, text: str, choices: Mapping[str, Choice]) -> Choice:
     return known[text.lower()]
 
 
-@dataclass(frozen=True, slots=True)
-class SaWords:
-    """One association as a command or a file names it; None is what a file left open."""
-
-    where: str
-    spi: int
-    src: bytes
-    dst: bytes
-    keys: SaKeys = field(repr=False)
-    mode: Mode | None = None
-    udp_type: UdpType | None = None
-    src_port: int | None = None
-    dst_port: int | None = None
-    esn: bool = False
-    inner_src: str = ""
-    inner_dst: str = ""
-
-    def association(
-        self, *, inbound: bool, mode: Mode | None = None, udp: UdpType | None = None
-    ) -> SecurityAssociation:
-        """The association that the host is to hold; `mode` and `udp` fill in what was left open."""
-        mode, udp_type = self.mode or mode, self.udp_type if self.udp_type is not None else udp
-        if mode is None or udp_type is None:
-            missing = "mode=tunnel|transport" if mode is None else "udp=none|other|ike"
-            raise InputError(f"{self.where}: the file leaves it open; say {missing}")
-        if len(self.src) != len(self.dst) or not self.src:
-            raise InputError(f"{self.where}: src and dst need to be two addresses of one family")
-        port, native = DEFAULT_PORTS[udp_type], udp_type is UdpType.NATIVE
-        return SecurityAssociation(
-            spi=self.spi,
-            inbound=inbound,
-            src=self.src,
-            dst=self.dst,
-            mode=mode,
-            udp_type=udp_type,
-            keys=self.keys,
-            src_port=0 if native else port if self.src_port is None else self.src_port,
-            dst_port=0 if native else port if self.dst_port is None else self.dst_port,
-            esn=self.esn,
-            inner_src=self.inner_src,
-            inner_dst=self.inner_dst,
-        )
+def take_flag(rest: list[str], flag: str) -> bool:
+    """Whether a flag is among the words; it is taken out."""
+    if flag not in rest:
+        return False
+    rest.remove(flag)
+    return True
 
 
-def at_home(sa: SaWords, local: bytes, given: Mapping[str, str]) -> SecurityAssociation:
-    """An association of a file at the host that the file calls `local`; behind a NAT it knows itself `as` another.
-
-    `mode` and `udp` fill in what the file leaves open.
-    """
-    mode = one_of("mode", given["mode"], MODES) if "mode" in given else None
-    udp = one_of("udp", given["udp"], UDP_TYPES) if "udp" in given else None
-    own = address("as", given["as"]) if "as" in given else local
-    port = number("port", given["port"], 65535, 1) if "port" in given else None
-    if sa.dst == local:
-        return replace(sa, dst=own, dst_port=port or sa.dst_port).association(inbound=True, mode=mode, udp=udp)
-    return replace(sa, src=own, src_port=port or sa.src_port).association(inbound=False, mode=mode, udp=udp)
-
-
-def sa_words(given: Mapping[str, str]) -> tuple[SaWords, bool]:
-    """The association of `add sa`, and whether it is inbound."""
-    for key in ("spi", "src", "dst", "dir"):
-        if key not in given:
-            raise InputError(f"add sa needs {key}=")
-    udp = one_of("udp", given.get("udp", "none"), UDP_TYPES)
-    port = number("port", given["port"], 65535, 1) if "port" in given else None
-    sa = SaWords(
-        where="add sa",
-        spi=number("spi", given["spi"], 2**32 - 1, 1),
-        src=address("src", given["src"]),
-        dst=address("dst", given["dst"]),
-        keys=_keys(given),
-        mode=one_of("mode", given.get("mode", "tunnel"), MODES),
-        udp_type=udp,
-        src_port=number("sport", given["sport"], 65535, 1) if "sport" in given else port,
-        dst_port=port,
-    )
-    return sa, one_of("dir", given["dir"], {"in": True, "out": False})
-
-
-def _keys(given: Mapping[str, str]) -> SaKeys:
-    encryption = one_of("encryption", given.get("encryption", "NULL"), {one.value: one for one in Encryption})
-    integrity = one_of("integrity", given.get("integrity", "NONE"), {one.value: one for one in Integrity})
-    key, salt, ikey = (octets(name, given.get(name, "")) for name in ("key", "salt", "ikey"))
-    return SaKeys(encryption, key, integrity, ikey, salt)
+def leading_pairs(rest: list[str], known: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """The `KEY=VALUE` words in front, and the words behind them."""
+    count = next((number for number, word in enumerate(rest) if "=" not in word), len(rest))
+    return pairs(rest[:count], known), rest[count:]

@@ -12,10 +12,12 @@ from nicsim.panel.answers import (
     Deleted,
     Diff,
     Dump,
+    Events,
     FrameAnswer,
     FramesAnswer,
     Goodbye,
     Help,
+    Impairments,
     Loaded,
     Marked,
     OidAnswer,
@@ -27,6 +29,7 @@ from nicsim.panel.answers import (
     Serviced,
     Stats,
     Switched,
+    Updated,
 )
 from nicsim.panel.claims import Claims
 from nicsim.panel.decode import Decoded
@@ -35,15 +38,19 @@ from nicsim.panel.decode import Decoded
 def reply_as_json(reply: Reply) -> str:
     """One object on one line: `line`, `command`, and `result` or `error`."""
     shown: dict[str, Any] = {"line": reply.line, "command": reply.command}
-    if reply.answer is None:
-        return json.dumps(shown | {"error": reply.error})
+    if reply.error is not None:
+        return json.dumps(shown | {"error": asdict(reply.error)})
+    assert reply.answer is not None  # it is one or the other
     return json.dumps(shown | {"result": asdict(reply.answer)})
 
 
-def reply_as_text(reply: Reply) -> str:
-    """The lines that a person reads."""
-    if reply.answer is None:
-        return f"error: {reply.error}"
+def reply_as_text(reply: Reply, script: str = "") -> str:
+    """The lines that a person reads. A fault in a script says where."""
+    if reply.error is not None:
+        where = f"{script}, line {reply.line}: " if script else ""
+        rule = f" ({reply.error.rule})" if reply.error.rule and reply.error.rule not in reply.error.message else ""
+        return f"error: {where}{reply.error.message}{rule}"
+    assert reply.answer is not None
     return "\n".join(LOOKS[type(reply.answer)](reply.answer))
 
 
@@ -96,6 +103,18 @@ def _loaded(answer: Loaded) -> Iterable[str]:
         yield "no association begins or ends at this host"
 
 
+def _impairments(answer: Impairments) -> Iterable[str]:
+    for one in answer.active:
+        yield f"{one.name} ({one.boundary}): {one.story} {' '.join(one.rules)}"
+    if not answer.active:
+        yield "nothing is impaired"
+
+
+def _updated(answer: Updated) -> Iterable[str]:
+    why = _why(answer.reason, answer.rule, answer.detail)
+    return [f"{answer.spi}: handle {answer.handle}, upper half {answer.high}, {answer.status}{_behind(why)}"]
+
+
 def _deleted(answer: Deleted) -> Iterable[str]:
     if answer.handle is None:
         return [f"{answer.spi}: gone, it was in software"]
@@ -111,14 +130,25 @@ def _oid(answer: OidAnswer) -> Iterable[str]:
         yield from _structure(structure)
 
 
+def _events(answer: Events) -> Iterable[str]:
+    for one in answer.events:
+        yield f"{one.what}: {one.status}{_behind(_why(one.reason, one.rule, ''))}"
+    if not answer.events:
+        yield "nothing happened"
+
+
 def _frame(answer: FrameAnswer) -> Iterable[str]:
     number = "frame" if answer.frame is None else f"frame {answer.frame}"
     yield f"{number}: {_why(answer.reason, answer.rule, answer.sentence)}"
     done, next_done = int(answer.crypto_done), int(answer.next_crypto_done)
-    yield f"  CryptoDone {done}, NextCryptoDone {next_done}, {answer.crypto_status}; word {answer.ipsec_word}"
+    room = ", SaDeleteReq 1" if answer.sa_delete_request else ""
+    yield f"  CryptoDone {done}, NextCryptoDone {next_done}{room}, {answer.crypto_status}; word {answer.ipsec_word}"
+    if not answer.indicated:
+        yield "  the driver did not hand it up"
     if answer.handle:
+        inside = f", inside it {answer.next_handle}" if answer.next_handle else ""
         port = f", through the parser entry of port {answer.parser_port}" if answer.parser_port else ""
-        yield f"  association {answer.handle}{port}"
+        yield f"  association {answer.handle}{inside}{port}"
     if answer.plaintext is not None:
         yield f"  {answer.plaintext}"
 
@@ -147,18 +177,42 @@ def _dump(answer: Dump) -> Iterable[str]:
         yield from _stats(answer.stats)
 
 
+XFRM_CIPHERS = {
+    "NULL": "ecb(cipher_null)",
+    "DES_CBC": "cbc(des)",
+    "3DES_CBC": "cbc(des3_ede)",
+    "AES_CBC": "cbc(aes)",
+    "AES_GCM_8": "rfc4106(gcm(aes))",
+    "AES_GCM_12": "rfc4106(gcm(aes))",
+    "AES_GCM_16": "rfc4106(gcm(aes))",
+}
+XFRM_HASHES = {"HMAC_MD5_96": "hmac(md5)", "HMAC_SHA1_96": "hmac(sha1)", "HMAC_SHA2_256_128": "hmac(sha256)"}
+XFRM_ENCAPSULATIONS = {"other": "espinudp", "ike": "espinudp-nonike"}
+
+
 def _sa(sa: SaLine) -> Iterable[str]:
+    """The lines of `ip xfrm state`, with what the NIC has beside them."""
     yield f"src {sa.src} dst {sa.dst}"
     yield f"    proto {sa.protocol} spi {sa.spi} mode {sa.mode} dir {sa.direction}"
+    cipher, _, bits = sa.encryption.partition("-")
+    if cipher.startswith("AES_GCM"):
+        yield f"    aead {XFRM_CIPHERS[cipher]} {sa.encryption_key} {sa.icv_length * 8} ({bits} bits)"
+    if sa.integrity in XFRM_HASHES:
+        yield f"    auth-trunc {XFRM_HASHES[sa.integrity]} {sa.integrity_key} {sa.icv_length * 8}"
+    if sa.protocol == "esp" and not cipher.startswith("AES_GCM"):
+        yield f"    enc {XFRM_CIPHERS[cipher]} {sa.encryption_key}{f' ({bits} bits)' if bits else ''}".rstrip()
+    if sa.encapsulation in XFRM_ENCAPSULATIONS:
+        parser = f" parser {sa.parser_port}" if sa.parser_port else ""
+        yield (
+            f"    encap type {XFRM_ENCAPSULATIONS[sa.encapsulation]} sport {sa.src_port} dport {sa.dst_port} "
+            f"addr 0.0.0.0{parser}"
+        )
+    if sa.esn:
+        yield f"    flag esn seq-hi 0x{sa.sequence_high:x}"
     if sa.handle:
-        yield f"    offload handle {sa.handle} version {sa.version} slot {sa.slot}"
+        yield f"    offload handle {sa.handle} version {sa.version} slot {sa.slot} dir {sa.direction}"
     else:
         yield f"    in software: {_why(sa.reason, sa.rule, sa.detail)}"
-    yield f"    enc {sa.encryption} {sa.encryption_key}".rstrip()
-    yield f"    auth {sa.integrity} {sa.integrity_key}".rstrip()
-    if sa.encapsulation != "none":
-        parser = f" parser {sa.parser_port}" if sa.parser_port else ""
-        yield f"    encap type {sa.encapsulation} sport {sa.src_port} dport {sa.dst_port}{parser}"
     if sa.handle and sa.direction == "in":
         yield f"    packets {sa.packets} failed {sa.failed}"
 
@@ -174,6 +228,8 @@ def _stats(stats: Stats) -> Iterable[str]:
     yield f"offload {'enabled' if stats.enabled else 'disabled'}, power {stats.power}"
     tables = [f"{name} {used}/{stats.capacity[name]}" for name, used in stats.used.items()]
     yield f"rows {', '.join(tables)}; {stats.in_software} in software"
+    if stats.impairments:
+        yield f"impaired by {', '.join(stats.impairments)}"
     yield from _counters(stats.counters)
 
 
@@ -218,8 +274,8 @@ def _behind(text: str) -> str:
 
 
 LOOKS: dict[type, Callable[[Any], Iterable[str]]] = {
-    Help: _help, Claims: _claims, Switched: _switched, Serviced: _serviced, SaOutcome: _sa_outcome,
-    Loaded: _loaded, Deleted: _deleted,
-    OidAnswer: _oid, FrameAnswer: _frame, FramesAnswer: _frames, Sent: _sent, Dump: _dump, Counters: _counters,
-    Marked: _marked, Diff: _diff, Goodbye: _goodbye,
+    Help: _help, Claims: _claims, Switched: _switched, Serviced: _serviced, Impairments: _impairments,
+    SaOutcome: _sa_outcome, Loaded: _loaded, Updated: _updated, Deleted: _deleted, OidAnswer: _oid, Events: _events,
+    FrameAnswer: _frame, FramesAnswer: _frames, Sent: _sent, Dump: _dump, Counters: _counters, Marked: _marked,
+    Diff: _diff, Goodbye: _goodbye,
 }  # fmt: skip

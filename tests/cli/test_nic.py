@@ -82,7 +82,7 @@ def test_without_json_the_script_answers_with_text(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "offload is enabled",
-        "error: there is no command 'frobnicate'; help lists them",
+        "error: standard input, line 2: there is no command 'frobnicate'; help lists them",
         "no associations",
     ]
 

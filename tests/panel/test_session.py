@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from nicsim.cli.nic import file_associations
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.panel.answers import Reply
-from nicsim.panel.session import COMMANDS, OIDS, Panel
-from nicsim.panel.words import SA_WORDS
+from nicsim.panel.commands import COMMANDS
+from nicsim.panel.sa_words import SA_WORDS
+from nicsim.panel.session import Panel
+from nicsim.panel.state import OIDS
 from nicsim.profile import load_profile
 from nicsim.report.panel import reply_as_json, reply_as_text
 from nicsim.wire.headers import format_address
@@ -44,8 +46,8 @@ def refusal(made: Panel, line: str) -> str:
     reply = made.reply(line)
     assert reply is not None
     assert reply.error is not None, reply
-    assert "\n" not in reply.error
-    return reply.error
+    assert "\n" not in reply.error.message
+    return reply.error.message
 
 
 def add(spi: int = 0x1001, direction: str = "in", **changes: object) -> str:
@@ -321,8 +323,13 @@ def test_a_dump_reads_like_ip_xfrm_state() -> None:
     reply = made.reply("dump")
     assert reply is not None
     lines = reply_as_text(reply).splitlines()
-    assert lines[:2] == ["src 203.0.113.1 dst 203.0.113.2", "    proto esp spi 0x570e5e39 mode tunnel dir in"]
-    assert "    encap type other sport 1024 dport 4500 parser 4500" in lines
+    assert lines[:5] == [
+        "src 203.0.113.1 dst 203.0.113.2",
+        "    proto esp spi 0x570e5e39 mode tunnel dir in",
+        "    auth-trunc hmac(md5) redacted 96",
+        "    enc cbc(des3_ede) redacted (192 bits)",
+        "    encap type espinudp sport 1024 dport 4500 addr 0.0.0.0 parser 4500",
+    ]
     at = next(number for number, line in enumerate(lines) if line.startswith("parser port 4500 type other"))
     assert lines[at + 1] == "    spi 0x570e5e39"
 
@@ -332,7 +339,7 @@ def test_a_dump_reads_like_ip_xfrm_state() -> None:
 
 def test_help_shows_how_to_write_every_command() -> None:
     shown = ask(panel(), "help")["commands"]
-    assert [one["name"] for one in shown] == list(COMMANDS)
+    assert [one["name"] for one in shown] == ["help", *COMMANDS]
     assert all(one["usage"].startswith(one["name"]) and one["example"].startswith(one["name"]) for one in shown)
     (one,) = ask(panel(), "HELP dump")["commands"]
     assert "--show-keys" in one["usage"]
@@ -416,7 +423,8 @@ def test_bad_input_of_each_command_is_one_line_and_changes_nothing(line: str, te
 def test_sending_needs_an_outbound_association_on_the_nic() -> None:
     made = enabled()
     ask(made, add(1))
-    assert "needs an outbound association" in refusal(made, "send 1 00")
+    for command in ("send", "seal"):
+        assert "need an outbound association" in refusal(made, f"{command} 1 00")
 
 
 def test_empty_lines_and_comments_are_no_commands_but_are_counted() -> None:

@@ -51,6 +51,9 @@ class PassingCard:
         """Row operations that are finished now."""
         return self._below.poll()
 
+    def learn(self, table: Table, slot: int, row: Row) -> None:
+        """A row that was there when this one was put in place; most need not know."""
+
     def _is_nth(self) -> bool:
         """Count one turn: is it the N-th?"""
         self._turn += 1
@@ -60,3 +63,11 @@ class PassingCard:
         """Count one turn: is it one of every N?"""
         self._turn += 1
         return self._turn % self._number == 0
+
+
+class CardSocket(PassingCard):
+    """Where the driver meets its card: what is below can be exchanged while the driver runs."""
+
+    def plug(self, below: Card) -> None:
+        """From now on this card is below."""
+        self._below = below

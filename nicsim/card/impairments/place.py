@@ -47,10 +47,14 @@ class RowsKnown(PassingCard):
         super().__init__(below, number, link_type)
         self._rows: dict[int, SaRow] = {}
 
-    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
-        """Program one row."""
+    def learn(self, table: Table, slot: int, row: Row) -> None:
+        """Remember it."""
         if table is self.table and isinstance(row, SaRow):
             self._rows[slot] = row
+
+    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Program one row."""
+        self.learn(table, slot, row)
         return self._below.write_row(table, slot, row)
 
 

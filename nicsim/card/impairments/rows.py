@@ -206,7 +206,7 @@ def any_destination(row: Row) -> Row:
     """An association row that takes packets to whatever address."""
     if not isinstance(row, SaRow):
         return row
-    return replace(row, destination_address=bytes(16), destination_mask=bytes(16))
+    return replace(row, destination_address=bytes(16), destination_mask=bytes(16), address_slot=0)
 
 
 # --- the control register ------------------------------------------------------------------------------------------

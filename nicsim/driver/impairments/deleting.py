@@ -69,8 +69,10 @@ class EntryDeletedEarly(PassingMiniport):
     def _answer(self, request: OidRequest, ask: Ask) -> OidResult:
         if request.oid == DELETE_UDPESP:
             sa = read_handle(OffloadIpsecDeleteUdpespSa, SA_HANDLE, request.buffer, request.abi)
-            entry = self._entry_of.get(sa, 0)
-            self._entry_of = {one: its for one, its in self._entry_of.items() if its != entry}
+            entry = self._entry_of.pop(sa, None)
+            if entry is None:  # added before this was switched on
+                return ask(request)
+            self._entry_of = {one: 0 if its == entry else its for one, its in self._entry_of.items()}
             return ask(naming_entry(request, entry))  # zero where it went with another one before
         result = ask(request)
         if request.oid == ADD_UDPESP and result.status == NdisStatus.SUCCESS:

@@ -90,7 +90,10 @@ class PassingMiniport:
 
     def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame on its way out."""
-        return self._below.send(frame, ipsec, tunnel, tasks)
+        # As NDIS does: a driver for a version without some of these words need not know of them.
+        if tasks is not NO_TASKS:
+            return self._below.send(frame, ipsec, tunnel, tasks)
+        return self._below.send(frame, ipsec, tunnel) if tunnel else self._below.send(frame, ipsec)
 
     def reset(self) -> ResetResult:
         """Reset the NIC."""
@@ -117,3 +120,11 @@ class PassingMiniport:
         """Count one turn: is it one of every N?"""
         self._turn += 1
         return self._turn % self._number == 0
+
+
+class MiniportSocket(PassingMiniport):
+    """Where NDIS meets the driver: what is below can be exchanged while NDIS runs."""
+
+    def plug(self, below: Miniport) -> None:
+        """From now on this driver is below."""
+        self._below = below
