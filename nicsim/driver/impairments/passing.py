@@ -91,7 +91,7 @@ class PassingMiniport:
     def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame on its way out."""
         # As NDIS does: a driver for a version without some of these words need not know of them.
-        if tasks is not NO_TASKS:
+        if tasks != NO_TASKS:
             return self._below.send(frame, ipsec, tunnel, tasks)
         return self._below.send(frame, ipsec, tunnel) if tunnel else self._below.send(frame, ipsec)
 
