@@ -44,7 +44,7 @@ def test_the_presets_are_kinds_of_cards() -> None:
     v2 = Version2Claims(
         authentication=0x3F, encryption=0x1FF, sa_capacity=2048, ip_options=True, extension_headers=True, udp_esp=15,
         ah=True, ah_esp_combined=True, transport_tunnel_combined=True,
-        lso_supported=True, tcp_checksum=True, udp_checksum=True,
+        lso_supported=True, tcp_checksum=True, udp_checksum=True, extended_sequence_numbers=True,
     )  # fmt: skip
     assert new.version2 == v2
     assert both.version2

@@ -33,7 +33,9 @@ from nicsim.ipsec.association import Mode
 from nicsim.reasons import Reason
 from offload_oids import Oid
 
-NO_ROOM = frozenset({Reason.SA_TABLE_FULL, Reason.PARSER_TABLE_FULL, Reason.CAPACITY_REACHED})
+NO_ROOM = frozenset(
+    {Reason.SA_TABLE_FULL, Reason.PARSER_TABLE_FULL, Reason.ADDRESS_TABLE_FULL, Reason.CAPACITY_REACHED}
+)
 """Refusals that another association's end can change."""
 
 
@@ -165,6 +167,11 @@ class AssociationDatabase:
                 self.offloader.delete(held.outcome)
                 held.outcome, had_some = NOT_YET_PLACED, True
         return had_some
+
+    def keep_up(self, held: HeldAssociation) -> None:
+        """A packet was judged: the NIC must know where its sequence numbers are (N-V2-13)."""
+        if isinstance(held.outcome, Offloaded):
+            self.offloader.keep_up(held.outcome, held.sa.window.top)
 
     def make_room(self, pair: Pair, held: HeldAssociation) -> list[SaPlaced]:
         """The NIC asked for room with a packet of this association: it and its partner go to software (N-SA-22)."""

@@ -140,6 +140,7 @@ class Ingress:
         judgement = transport.receive(held.sa, arrival.word, arrival.frame, esp, end, offloaded=held.on_nic)
         opened_by = judgement.opened_by.value if judgement.opened_by else None
         yield EspReceived(pair.number, spi, sequence, judgement.verdict.value, opened_by)
+        self._associations.keep_up(held)
         if arrival.word.sa_delete_request:
             yield from self._associations.make_room(pair, held)
         if judgement.verdict is not transport.HostVerdict.ACCEPTED:

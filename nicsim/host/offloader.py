@@ -307,6 +307,20 @@ class Offloader:
                 break
         return result
 
+    def keep_up(self, offloaded: Offloaded, sequence: int) -> Reason | None:
+        """Have the NIC know the upper half of a sequence number; why it does not, if it does not (N-V2-13).
+
+        Inbound the number is the highest that was accepted, outbound the one to be sent.
+        """
+        sa, high = offloaded.association, sequence >> 32
+        if not sa.esn or high == sa.sequence_high:
+            return None
+        result = self.update(offloaded, high)
+        if result.status != NdisStatus.SUCCESS:
+            return refused(result).reason
+        sa.sequence_high = high
+        return None
+
     # --- deleting ----------------------------------------------------------------------------------------------
 
     def delete(self, offloaded: Offloaded, *, by_oid: Oid | None = None) -> OidResult:

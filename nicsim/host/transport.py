@@ -14,7 +14,7 @@ from nicsim.errors import EspSyntaxError, IntegrityError, Malformed, OffloadProt
 from nicsim.host.replay_window import ReplayVerdict
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.ipsec.esp import NEXT_HEADER_NONE, Mode, strip_trailer, trim_tfc
-from nicsim.wire.esp import ESP_HEADER_LENGTH
+from nicsim.wire.esp import ESP_HEADER_LENGTH, spi_and_sequence
 from offload_oids import Abi, CryptoStatus
 from offload_oids.packet_info import NdisIpsecOffloadV1NetBufferListInfo, NdisIpsecPacketInfo
 
@@ -114,13 +114,15 @@ def receive(
     What the NIC says counts only for an association that is offloaded; it cannot be about any other.
     """
     if word.crypto_done and offloaded:
-        if word.crypto_status in NIC_VERDICTS:
-            return Judgement(NIC_VERDICTS[word.crypto_status])
+        verdict = NIC_VERDICTS.get(word.crypto_status)
+        if verdict is not None and not (verdict is HostVerdict.ICV_BAD and nic_guessed_wrong(sa, frame, esp)):
+            return Judgement(verdict)
         if word.crypto_status is CryptoStatus.CRYPTO_SUCCESS:
             plaintext = frame[esp + ESP_HEADER_LENGTH + sa.iv_length : end - sa.icv_length]
             if len(plaintext) < TRAILER_LENGTH:  # a driver under test may claim success for anything
                 return Judgement(HostVerdict.MALFORMED)
-            return judge_opened(sa, frame, esp, plaintext, OpenedBy.NIC)
+            sequence = sa.sequence_high << 32 | spi_and_sequence(frame, esp)[1] if sa.esn else None
+            return judge_opened(sa, frame, esp, plaintext, OpenedBy.NIC, sequence)
     try:
         plaintext = sa.open(frame, esp, end)
     except IntegrityError:
@@ -130,12 +132,31 @@ def receive(
     return judge_opened(sa, frame, esp, plaintext, OpenedBy.HOST)
 
 
-def judge_opened(sa: SecurityAssociation, frame: bytes, esp: int, plaintext: bytes, opened_by: OpenedBy) -> Judgement:
-    """The part after a good ICV: padding and trailer, then the replay window."""
+def nic_guessed_wrong(sa: SecurityAssociation, frame: bytes, esp: int) -> bool:
+    """Whether the NIC checked a packet with another upper half of its sequence number than the window expects.
+
+    The NIC knows one half at a time (N-V2-13). Around the wrap packets of two halves arrive side by side, and what it
+    says of one of them is no verdict.
+    """
+    return sa.esn and sa.sequence_of(frame, esp) >> 32 != sa.sequence_high
+
+
+def judge_opened(
+    sa: SecurityAssociation,
+    frame: bytes,
+    esp: int,
+    plaintext: bytes,
+    opened_by: OpenedBy,
+    sequence: int | None = None,
+) -> Judgement:
+    """The part after a good ICV: padding and trailer, then the replay window.
+
+    `sequence` is the number that the ICV confirmed, where that was not the window's own guess.
+    """
     payload, well_formed = payload_of(sa.mode, plaintext)
     if not well_formed:
         return Judgement(HostVerdict.MALFORMED, opened_by, payload)
-    sequence = sa.sequence_of(frame, esp)
+    sequence = sa.sequence_of(frame, esp) if sequence is None else sequence
     verdict = sa.window.check(sequence)
     if verdict is ReplayVerdict.NEW:
         sa.window.accept(sequence)

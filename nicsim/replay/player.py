@@ -226,7 +226,10 @@ class Player:
             result.opened_by = judgement.opened_by.value
             summary.opened_by_nic += judgement.opened_by is transport.OpenedBy.NIC
             summary.opened_by_host += judgement.opened_by is transport.OpenedBy.HOST
-        if word.sa_delete_request and isinstance(booked.offload, Offloaded):
+        if not isinstance(booked.offload, Offloaded):
+            return
+        self._offloader.keep_up(booked.offload, booked.host.window.top)
+        if word.sa_delete_request:
             self._book.moved_to_software(self._offloader.answer_delete_request(booked.offload))
 
     # --- sent ----------------------------------------------------------------------------------------------------
@@ -276,6 +279,11 @@ class Player:
         if not booked.handle or booked.host is None:
             result.reason = booked.summary.software_reason or Reason.OFFLOAD_NOT_ENABLED
             return
+        if isinstance(booked.offload, Offloaded):
+            behind = self._offloader.keep_up(booked.offload, booked.host.sequence_of(esp.buffer, esp.start))
+            if behind is not None:  # the NIC would seal it with the wrong half
+                result.reason = behind
+                return
         framed, self._ivs.next = as_handed_down(booked.host, data, esp, plaintext)
         sent = self.nic.send(framed, booked.transmit_word)
         result.reason = sent.reason

@@ -307,7 +307,6 @@ REFUSED = [
     ({"num_ext_hdrs": 2}, INVALID, Reason.NUMBER_OF_SAS),
     ({"element": {"operation": 1}}, UNSUPPORTED, Reason.AH_NOT_CLAIMED),
     ({"element": {"operation": 3}}, INVALID, Reason.NUMBER_OF_SAS),
-    ({"element": {"flags": 1}}, UNSUPPORTED, Reason.ESN_NOT_CLAIMED),
     ({"flags": 0x2}, INVALID, Reason.BUFFER_CONTENTS),
     ({"flags": 0x80000001}, INVALID, Reason.BUFFER_CONTENTS),
     *(({"udp_esp_encapsulation": value}, INVALID, Reason.BUFFER_CONTENTS) for value in (3, 5, 16, 0xFFFFFFFF)),
@@ -514,3 +513,13 @@ def test_rows_of_a_list_that_would_not_clear_are_marked_and_the_others_deleted()
     nic.added_v2(v2(SPI + 2))  # and with it the marked row is tried again
     nic.added_v2(v2(SPI + 3))
     assert nic.driver.state.marked == []
+
+
+@pytest.mark.rule("N-V2-1", "N-V2-9")
+def test_extended_sequence_numbers_are_refused_where_they_are_not_claimed() -> None:
+    without = bench(capabilities(version2={"extended_sequence_numbers": False}))
+    add = v2(element={"flags": 1, "sequence_number_high_order": 3})
+    without.refuses(without.add_v2(add), UNSUPPORTED, Reason.ESN_NOT_CLAIMED)
+    nic = bench()
+    nic.added_v2(add)
+    assert (nic.row().extended, nic.row().sequence_high) == (1, 3)

@@ -273,7 +273,7 @@ def test_the_report_at_initialisation_says_what_the_profile_claims(abi: Abi) -> 
     assert (esp.des, esp.triple_des, esp.null_esp, esp.transport, esp.tunnel, esp.send, esp.receive) == (1,) * 7
     assert (v2.encapsulation, v2.esp, v2.ah, v2.tunnel, v2.transport, v2.ipv6_supported) == (0x7, 1, 1, 1, 1, 1)
     assert (v2.udp_esp, v2.authentication_algorithms, v2.encryption_algorithms) == (15, 0x3F, 0x1FF)
-    assert (v2.sa_offload_capacity, v2.extended_sequence_numbers) == (8192, 0)
+    assert (v2.sa_offload_capacity, v2.extended_sequence_numbers) == (8192, 1)
 
 
 @pytest.mark.rule("N-CP6-2")

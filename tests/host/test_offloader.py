@@ -227,7 +227,7 @@ SOFTWARE = [
     ("ndis51", {}, {"src": PEER6, "dst": HERE6}, Reason.IPV6_NOT_CLAIMED),
     ("ndis61", {"version2": {"ipv6": False}}, {"src": PEER6, "dst": HERE6}, Reason.IPV6_NOT_CLAIMED),
     ("ndis51", {}, {"esn": True}, Reason.ESN_NOT_CLAIMED),
-    ("reference", {}, {"esn": True}, Reason.ESN_NOT_CLAIMED),
+    ("reference", {"version2": {"extended_sequence_numbers": False}}, {"esn": True}, Reason.ESN_NOT_CLAIMED),
     ("reference", {}, {"keys": AES, "dst_port": 4501}, Reason.PORT_NOT_PARSED_BY_V2),
     ("reference", {}, {"keys": AES, "udp_type": UdpType.IKE, "dst_port": 500}, Reason.PORT_NOT_PARSED_BY_V2),
     ("ndis61", {"version2": {"udp_esp": 2}}, {}, Reason.SUBTYPE_NOT_CLAIMED),

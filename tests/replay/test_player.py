@@ -275,16 +275,33 @@ def fragments(ip_packet: bytes) -> list[bytes]:
     return [scene.ethernet(first), scene.ethernet(second)]
 
 
-def test_extended_sequence_numbers_stay_in_software_and_are_followed_over_the_wrap() -> None:
+WRAP = [0x4_8000_0000, 0x4_FFFF_FFFF, 0x5_0000_0000, 0x5_0000_0001]
+
+
+@pytest.mark.rule("N-V2-1")
+def test_extended_sequence_numbers_stay_in_software_where_they_are_not_claimed() -> None:
     into, out = inbound(keys=AES, esn=True), outbound(keys=AES, esn=True)
-    associations = (file_sa(into, sequence_high=4), file_sa(out, sequence_high=4))
-    made = scene.player(*associations)
-    numbers = [0x4_8000_0000, 0x4_FFFF_FFFF, 0x5_0000_0000, 0x5_0000_0001]
-    datas = [flow.frame(number) for number in numbers for flow in (into, out)]
-    results, summary = play(made, *datas)
+    made = scene.player(*(file_sa(flow, sequence_high=4) for flow in (into, out)), profile="nfp-class")
+    results, summary = play(made, *(flow.frame(number) for number in WRAP for flow in (into, out)))
     assert [r.host_verdict for r in results] == ["accepted", None] * 4
     assert {r.opened_by for r in results} == {"host"}
     assert {sa.software_reason for sa in summary.associations} == {Reason.ESN_NOT_CLAIMED}
+
+
+@pytest.mark.rule("N-V2-9", "N-V2-13")
+@pytest.mark.parametrize("keys", [TRIPLE_DES, AES, GCM], ids=["3des", "aes", "gcm"])
+@pytest.mark.parametrize("profile", ["ndis61", "reference"])
+def test_extended_sequence_numbers_go_through_version_2_over_the_wrap(profile: str, keys: SaKeys) -> None:
+    into, out = inbound(keys=keys, esn=True), outbound(keys=keys, esn=True)
+    made = scene.player(*(file_sa(flow, sequence_high=4) for flow in (into, out)), profile=profile)
+    numbers = [*WRAP, 0x4_FFFF_FFFE]  # and one from before, late
+    results, summary = play(made, *(flow.frame(number) for number in numbers for flow in (into, out)))
+    received, sent = results[::2], results[1::2]
+    assert [r.host_verdict for r in received] == ["accepted"] * 5
+    # The first packet behind the wrap tells the host that it is there, and the host tells the NIC.
+    assert [r.opened_by for r in received] == ["nic", "nic", "host", "nic", "host"]
+    assert [(r.reason, r.resealed) for r in sent] == [(Reason.SEALED, True)] * 5
+    assert [sa.oid for sa in summary.associations] == ["OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA"] * 2
 
 
 @pytest.mark.parametrize("profile", ["ndis61", "reference"])
