@@ -10,11 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, StatusIndication, UdpType
-from nicsim.capabilities import Capabilities
+from nicsim.boundary import (
+    ChecksumResult,
+    ChecksumTask,
+    OidCompletion,
+    OidRequest,
+    OidResult,
+    RequestKind,
+    StatusIndication,
+    TaskWords,
+    UdpType,
+)
+from nicsim.capabilities import Capabilities, NdisVersion
 from nicsim.errors import InputError, NicsimError, RuleBroken
 from nicsim.host.offload_requests import add_udpesp_sa_buffer
 from nicsim.host.offloader import InSoftware, LinkMedium, Offloaded, Offloader
+from nicsim.host.other_tasks import TaskWriter, seeded
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.host.transport import ReceiveWord, ReceiveWords
 from nicsim.impairments import (
@@ -47,6 +58,7 @@ from offload_oids.ndis_offload import (
     NdisOffloadEncapsulation,
     NdisOffloadSet,
 )
+from tests import oracle_tcp
 from tests.builders import (
     AES,
     OTHER_HOST,
@@ -64,9 +76,11 @@ from tests.builders import (
     udp,
     without_options,
 )
+from tests.card.test_checksums import SEGMENT
+from tests.card.test_segmentation import Large, check
 from tests.driver.builders import chained, v2
 from tests.ipsec.algorithms import oracle_sa
-from tests.oracle_esp import seal
+from tests.oracle_esp import open_, seal
 
 TRACES = Path(__file__).parents[1] / "traces"
 ABI = Abi.X64
@@ -334,6 +348,37 @@ def the_capacity_reported_is_there(make: Maker) -> None:
     assert bench.offloader.version2.sa_offload_capacity <= sum(bench.nic.card.rows.capacity.values())
 
 
+# --- checksums and large sends -------------------------------------------------------------------------------------
+
+
+def a_large_send_is_cut_into_packets_that_each_stand_alone(make: Maker) -> None:
+    large = Large(association(0x7001, AES, inbound=False))
+    bench = make([large.sa], "ndis61")
+    frame, words = large.framed()
+    sent = bench.nic.send(frame, bench.offloader.transmit_word(bench.offloaded[0].handle), b"", words)
+    check(large, sent)
+
+
+def a_checksum_is_completed_before_the_packet_is_sealed(make: Maker) -> None:
+    sa = association(0x7001, AES, UdpType.NATIVE, inbound=False)
+    bench = make([sa], "ndis61")
+    packet = oracle_tcp.make(sa.src, sa.dst, SEGMENT)
+    handed = handed_down(sa, 1, seeded(packet, with_length=True)[20:])
+    words = TaskWords(checksum=TaskWriter(NdisVersion.NDIS_6_1, ABI).checksums(ChecksumTask.TCP, 4))
+    sent = bench.nic.send(handed, bench.offloader.transmit_word(bench.offloaded[0].handle), b"", words)
+    assert open_(oracle_sa(sa.keys), sent.frame[34:]) == (packet[20:], TCP)
+
+
+def a_wrong_checksum_is_told(make: Maker) -> None:
+    sa = association(0x7001, AES, UdpType.NATIVE)
+    bench = make([sa], "ndis61")
+    segment = oracle_tcp.make(sa.src, sa.dst, SEGMENT)[20:]
+    for payload, failed in ((segment, ChecksumResult(0)), (segment[:-1] + b"?", ChecksumResult.TCP_FAILED)):
+        indication, _ = bench.nic.receive(esp_frame(sa, sealed(sa, 1, payload)))
+        result = TaskWriter(NdisVersion.NDIS_6_1, ABI).checksum_result(indication.checksum)
+        assert result & (ChecksumResult.TCP_FAILED | ChecksumResult.IP_FAILED) == failed
+
+
 # --- the shipped captures ------------------------------------------------------------------------------------------
 
 
@@ -397,6 +442,12 @@ NOTICED_BY: dict[str, tuple[Probe, ...]] = {
     "plaintext-sent":             (SENDS, replays_as_expected),
     "pads-again":                 (SENDS, replays_as_expected),
     "padding-corrupted":          (SENDS,),
+    "segments-same-sequence":     (a_large_send_is_cut_into_packets_that_each_stand_alone,),
+    "segment-checksum-wrong":     (a_large_send_is_cut_into_packets_that_each_stand_alone,),
+    "segments-all-end":           (a_large_send_is_cut_into_packets_that_each_stand_alone,),
+    "last-segment-lost":          (a_large_send_is_cut_into_packets_that_each_stand_alone,),
+    "checksum-not-filled":        (a_checksum_is_completed_before_the_packet_is_sealed,),
+    "checksum-always-good":       (a_wrong_checksum_is_told,),
     "table-full-early":           (the_tables_hold_what_they_have_room_for, DELETES),
     "good-buffer-refused":        (OPENS, SENDS, a_version_2_packet_is_opened),
     "bad-buffer-accepted":        (a_short_buffer_is_refused_with_the_length_needed, a_delete_of_nothing_is_refused),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from nicsim.card.impairments import receive, rows, send
+from nicsim.card.impairments import receive, rows, send, tasks
 from nicsim.driver.impairments import adding, deleting, frames, reports
 from nicsim.impairments.entry import (
     Impairment,
@@ -15,6 +15,7 @@ from nicsim.impairments.entry import (
     of_ivs,
     of_received,
     of_rows,
+    of_segments,
     of_sent,
 )
 
@@ -109,6 +110,19 @@ CATALOGUE: tuple[Impairment, ...] = (
         "The card adds padding of its own, and raises the lengths."),
     of_handed("padding-corrupted", send.padding_corrupted, "N-TX-4",
         "The last byte of the host's padding goes out with another value."),
+    # --- the card: checksums and large sends -------------------------------------------------------------------
+    of_segments("segments-same-sequence", tasks.same_sequence, "N-V2-15",
+        "Every segment of a large send has the ESP sequence number of the first."),
+    of_segments("segment-checksum-wrong", tasks.checksum_wrong, "N-V2-5 N-V2-15",
+        "The TCP checksum in every segment of a large send is wrong."),
+    of_segments("segments-all-end", tasks.fin_everywhere, "N-V2-5",
+        "FIN is set on every segment of a large send, not on the last one only."),
+    of_card("last-segment-lost", tasks.LastSegmentLost, "N-V2-5 N-V2-15",
+        "The last segment of a large send never goes out."),
+    of_card("checksum-not-filled", tasks.ChecksumIgnored, "N-V2-5 N-RX-17",
+        "A checksum that the host asked for is left as it was handed down."),
+    of_card("checksum-always-good", tasks.ChecksumAlwaysGood, "N-RX-17",
+        "A received checksum that is wrong is said to be right."),
     # --- the driver: adding ------------------------------------------------------------------------------------
     of_driver("table-full-early", adding.TableFullEarly, "N-SA-23 N-V2-4",
         "After N associations the tables are said to be full.", COUNT, 1),

@@ -14,6 +14,7 @@ from nicsim.card.impairments.place import Place
 from nicsim.card.impairments.receive import Outcome, Seen, SpoiledReceive
 from nicsim.card.impairments.rows import ChangedRows
 from nicsim.card.impairments.send import SpoiledSend, as_handed, as_sealed
+from nicsim.card.impairments.tasks import Spoil, SpoiledSegments
 from nicsim.card.send import IvSource
 
 CardMaker = Callable[[Card, int, int], PassingCard]
@@ -117,3 +118,8 @@ def of_handed(name: str, handed: Callable[[bytes, Place], bytes], rules: str, st
 def of_sent(name: str, sent: Callable[[bytes, bytes, Place], bytes], rules: str, story: str) -> Impairment:
     """An impairment of frames to send, after they were sealed."""
     return of_card(name, partial(SpoiledSend, as_handed, sent), rules, story, Number.EVERY)
+
+
+def of_segments(name: str, spoil: Spoil, rules: str, story: str) -> Impairment:
+    """An impairment of every segment of a large send."""
+    return of_card(name, partial(SpoiledSegments, spoil), rules, story)
