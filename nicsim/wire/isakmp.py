@@ -210,11 +210,12 @@ def parse_header(datagram: bytes) -> Header:
     Raises IsakmpMalformed. The order of the checks is that of RFC 2408 section 5.2; cookies, message id and whether
     the exchange is known are for the exchange to check.
     """
-    if len(datagram) < HEADER_LENGTH:
+    header = peek_header(datagram)
+    if header is None:
         raise IsakmpMalformed(
             NotifyType.UNEQUAL_PAYLOAD_LENGTHS, f"an ISAKMP header needs {HEADER_LENGTH} bytes, {len(datagram)} came"
         )
-    initiator, responder, following, version, exchange, flags, message_id, length = _HEADER.unpack_from(datagram)
+    version, length, flags = header.version, header.length, header.flags
     if version >> 4 != VERSION_1_0 >> 4:
         raise IsakmpMalformed(NotifyType.INVALID_MAJOR_VERSION, f"major version 1 is needed, {version >> 4} came")
     if version & 0x0F:
@@ -223,10 +224,18 @@ def parse_header(datagram: bytes) -> Header:
         raise IsakmpMalformed(
             NotifyType.UNEQUAL_PAYLOAD_LENGTHS, f"the ISAKMP length is {length}, {len(datagram)} bytes came"
         )
-    if initiator == bytes(COOKIE_LENGTH):
+    if header.initiator_cookie == bytes(COOKIE_LENGTH):
         raise IsakmpMalformed(NotifyType.INVALID_COOKIE, "the initiator cookie is zero")
     if flags & ~_ALL_FLAGS:
         raise IsakmpMalformed(NotifyType.INVALID_FLAGS, f"flags 0x{flags:02x} have bits that mean nothing")
+    return header
+
+
+def peek_header(datagram: bytes) -> Header | None:
+    """The header of anything that is long enough to have one, however wrong it is."""
+    if len(datagram) < HEADER_LENGTH:
+        return None
+    initiator, responder, following, version, exchange, flags, message_id, length = _HEADER.unpack_from(datagram)
     return Header(initiator, responder, following, exchange, flags, message_id, length, version)
 
 

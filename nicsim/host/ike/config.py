@@ -192,6 +192,8 @@ class IkeConfig:
     patience: Patience = field(default_factory=Patience)
     # RFC 3948 section 4: how long nothing else was sent.
     keepalive_interval: float = 20.0
+    # And how long after the last association is gone they go on.
+    keepalive_after: float = 300.0
     # ISAKMP SAs that peers began and have not finished; more are not even answered.
     half_open_limit: int = 100
     # Unprotected notifies that a second may see at most.
