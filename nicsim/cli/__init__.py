@@ -10,6 +10,7 @@ import sys
 import typer
 
 from nicsim import __version__
+from nicsim.cli.connect import connect, listen
 from nicsim.cli.impairments import impairments
 from nicsim.cli.layout import layout
 from nicsim.cli.nic import nic
@@ -53,6 +54,8 @@ app.command()(impairments)
 app.add_typer(profile)
 app.add_typer(scenario)
 app.command()(nic)
+app.command()(connect)
+app.command()(listen)
 
 
 def run(arguments: list[str]) -> int:
