@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from json import dumps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -201,6 +202,9 @@ class Run:
 
         if write is None and (inner or ike_decrypted):
             raise InputError("--inner and --ike-decrypted need --write, beside which they write")
+        for out in (write, json):
+            if out is not None and out != "-" and not Path(out).parent.is_dir():
+                raise InputError(f"{out} cannot be written: there is no directory {Path(out).parent}")
         self._settings = replace(settings, keep_ike_keys=write is not None)
         self._local = local
         self._wishes = wishes
@@ -240,11 +244,11 @@ class Run:
             )
             show_heads(console, format_address(self._local), settings.remote or "peers")
             outcome = session.run()
-        files: list[str] = []
+        show_outcome(console, outcome)
         if recording is not None and self._write is not None:
             keys = session.host.peer.ike_decryption()
-            files = recording.write(self._write, keys, inner=self._inner, ike_decrypted=self._ike_decrypted)
-        show_outcome(console, outcome, files)
+            for file in recording.write(self._write, keys, inner=self._inner, ike_decrypted=self._ike_decrypted):
+                console.print(f"written: {file}", markup=False)
         self._write_json(outcome)
         if outcome.interrupted:
             return INTERRUPTED

@@ -117,4 +117,5 @@ def failure_text(failed: ExchangeFailed) -> str:
         return f"the peer refused with {notify_name(failed.notify_received)}"
     if failed.reason is Reason.IKE_TIMED_OUT:
         return f"{failed.remote} does not answer"
-    return failed.detail or failed.reason.sentence
+    detail = failed.detail or failed.reason.sentence
+    return f"authentication failed: {detail}" if failed.reason is Reason.IKE_AUTHENTICATION else detail

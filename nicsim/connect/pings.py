@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from nicsim.errors import Malformed
 from nicsim.wire.checksum import internet_checksum
 from nicsim.wire.icmp import ECHO_REPLY, ICMP_HEADER_LENGTH, PROTOCOL_ICMP, build_echo_request
 from nicsim.wire.packet import LinkType, parse_frame
@@ -23,6 +24,8 @@ class Pings:
     # How long the last answers may take.
     patience: float
     identifier: int
+    # When the first one goes.
+    begin: float = 0.0
     sent_at: dict[int, float] = field(default_factory=dict)
     # Milliseconds, by sequence number.
     answered: dict[int, float] = field(default_factory=dict)
@@ -35,7 +38,7 @@ class Pings:
     def deadline(self) -> float | None:
         """When to look again; None once it is over."""
         if not self.sent:
-            return 0.0
+            return self.begin
         last = self.sent_at[self.sent]
         if self.sent < self.count:
             return last + self.interval
@@ -57,7 +60,10 @@ class Pings:
 
     def take(self, now: float, ip_packet: bytes) -> bool:
         """Whether a packet is the answer to one of ours; one that came before does not count twice."""
-        packet = parse_frame(ip_packet, LinkType.RAW)
+        try:
+            packet = parse_frame(ip_packet, LinkType.RAW)
+        except Malformed:
+            return False
         message = ip_packet[packet.payload : packet.end]
         if packet.protocol != PROTOCOL_ICMP or packet.src != self.target or len(message) < ICMP_HEADER_LENGTH:
             return False

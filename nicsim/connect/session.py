@@ -36,6 +36,7 @@ from nicsim.events import (
 )
 from nicsim.host.host import Host
 from nicsim.host.ike.authentication import PreSharedKey
+from nicsim.host.ike.config import Phase1Exchange
 from nicsim.impairments import Impaired
 from nicsim.nic import Nic
 from nicsim.reasons import Reason
@@ -47,6 +48,8 @@ from offload_oids import Abi
 
 LONGEST_WAIT = 1.0
 """Seconds; nothing is due for longer than that only by accident."""
+SETTLING = 0.5
+"""Seconds before the first ping: the peer installs its side when our last message has come, which nothing tells us."""
 MOST_EVENT_ROUNDS = 1000
 
 
@@ -101,7 +104,7 @@ class Session:
         self._attempts = list(plan.attempts)
         self._up: set[int] = set()
         self._established = False
-        self._proof_sent = False
+        self._proof_sent = self._phase1_done = False
         self._nat = Nat.NONE
         self._failure: str | None = None
         self._pings: Pings | None = None
@@ -210,12 +213,14 @@ class Session:
                 if self._recording:
                     self._recording.message(self._wall_clock + now, event)
             case IkeUp():
-                self._nat = event.nat
+                self._nat, self._phase1_done = event.nat, True
             case AssociationsReady():
                 self._up.add(event.pair)
                 if self._recording:
                     self._recording.associations((event.inbound, event.outbound))
             case OutboundUsable():
+                if not self._established and self._pings is not None:
+                    self._pings.begin = now + SETTLING
                 self._established = True
             case AssociationsDeleted():
                 self._up.discard(event.pair)
@@ -260,7 +265,8 @@ class Session:
             self._on_line(LadderLine(self._now(), LineKind.NOTE, "trying again with the next group"))
             self._try_next()
             return
-        self._fail(f"{self._peer()}: {failure_text(event)}{self._hint(event)}")
+        hint = self._hint() if event.reason is Reason.IKE_TIMED_OUT else ""
+        self._fail(f"{self._peer()}: {failure_text(event)}{hint}")
 
     def _fail(self, sentence: str) -> None:
         self._failure = self._failure or sentence
@@ -269,18 +275,18 @@ class Session:
         return format_address(self._plan.remote) if self._plan.remote else "the peer"
 
     def _silence(self) -> str:
+        within = f"within {self._wishes.timeout:g} s"
         if self._plan.remote is None:
-            return f"nobody brought up a tunnel within {self._wishes.timeout:g} s"
-        return f"{self._peer()} did not bring up a tunnel within {self._wishes.timeout:g} s"
+            return f"nobody brought up a tunnel {within}"
+        return f"{self._peer()} did not bring up a tunnel {within}{self._hint()}"
 
-    def _hint(self, event: ExchangeFailed) -> str:
-        """What such a failure usually means."""
-        phase1 = self._plan.attempts[0].phase1 if self._plan.attempts else None
-        with_psk = phase1 is not None and isinstance(phase1.authentication, PreSharedKey)
-        silent = event.exchange == ExchangeType.MAIN and event.reason is Reason.IKE_TIMED_OUT
-        if with_psk and silent and self._proof_sent:
-            return ", though it did before; it may have another pre-shared key"
-        return ""
+    def _hint(self) -> str:
+        """What such a silence usually means: in main mode another key makes all that follows unreadable."""
+        if not self._proof_sent or self._phase1_done or not self._plan.attempts:
+            return ""
+        phase1 = self._plan.attempts[0].phase1
+        main_with_key = phase1.exchange is Phase1Exchange.MAIN and isinstance(phase1.authentication, PreSharedKey)
+        return ", though it answered at first; it may have another pre-shared key" if main_with_key else ""
 
     def _outcome(self, interrupted: bool) -> Outcome:
         rows = self.nic.card.rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -35,15 +34,13 @@ def ladder_text(line: LadderLine) -> str:
     return f"{line.time:9.3f} {'':>5} {mark} {line.text}"
 
 
-def show_outcome(console: Console, outcome: Outcome, files: Sequence[str]) -> None:
+def show_outcome(console: Console, outcome: Outcome) -> None:
     """The tables, and how it went."""
     console.print()
     if outcome.established:
         show_holdings(console, outcome.holdings)
         rows = ", ".join(f"{name} {used} of {there}" for name, (used, there) in outcome.tables.items())
         console.print(f"the NIC's rows in use: {rows}")
-    for file in files:
-        console.print(f"written: {file}", markup=False)
     if outcome.pings_sent:
         times = ""
         if outcome.round_trips is not None:

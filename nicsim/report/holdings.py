@@ -16,8 +16,11 @@ RIDES = {UdpType.NATIVE: "native", UdpType.OTHER: "UDP", UdpType.IKE: "UDP, non-
 
 def show_holdings(console: Console, holdings: Holdings) -> None:
     """Every association with where it is and why, and the list of parser entries."""
+    if not holdings.associations:
+        console.print("no associations are left")
+        return
     table = Table(title="Associations", title_justify="left")
-    for name in ("pair", "SPI", "", "algorithms", "mode", "from", "to", "by NIC", "by host", "dropped"):
+    for name in ("pair", "SPI", "", "algorithms", "mode", "peer", "by NIC", "by host", "dropped"):
         table.add_column(name, no_wrap=True)
     table.add_column("where it is, and why", overflow="fold")
     for line in holdings.associations:
@@ -27,8 +30,7 @@ def show_holdings(console: Console, holdings: Holdings) -> None:
             "in" if line.inbound else "out",
             f"{encryption_name(line)} {line.integrity}",
             f"{line.mode.value}, {RIDES[line.encapsulation]}",
-            str(line.source),
-            str(line.destination),
+            str(line.source if line.inbound else line.destination),
             *map(str, (line.packets_by_nic, line.packets_by_host, line.packets_dropped)),
             escape(place_text(line)),
         )
@@ -44,10 +46,10 @@ def show_holdings(console: Console, holdings: Holdings) -> None:
 def place_text(line: AssociationLine) -> str:
     """On the NIC by which request, or in software for which reason."""
     if line.oid is not None:
-        return f"NIC, handle 0x{line.handle:x}, {line.oid}"
+        return f"{line.oid}, handle 0x{line.handle:x}"
     reason = line.reason
     rule = f" ({reason.rule})" if reason is not None and reason.rule else ""
-    return f"software, {reason}{rule}{': ' if line.detail else ''}{line.detail}"
+    return f"in software, {reason}{rule}{': ' if line.detail else ''}{line.detail}"
 
 
 def encryption_name(line: AssociationLine) -> str:

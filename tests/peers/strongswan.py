@@ -29,6 +29,7 @@ class Lab:
         self.name = name
         self.nat = nat
         self.client, self.inner_client = BEHIND_NAT if nat else DIRECT
+        self._started: list[subprocess.Popen[str]] = []
 
     def do(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """One command of the script, waited for; what it printed is in the answer."""
@@ -41,10 +42,20 @@ class Lab:
         return done.stdout
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """A program in the client's namespace, left running."""
-        return subprocess.Popen(
+        """A program in the client's namespace, left running; `stop_all` ends what a failed test has left."""
+        process = subprocess.Popen(
             self.command("exec", *command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._started.append(process)
+        return process
+
+    def stop_all(self) -> None:
+        """End whatever was started and still runs."""
+        for process in self._started:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=30)
+        self._started.clear()
 
     def command(self, *arguments: str) -> Sequence[str]:
         """The script's command line."""
@@ -65,4 +76,5 @@ def running(directory: Path, *, nat: bool) -> Iterator[Lab]:
     try:
         yield lab
     finally:
+        lab.stop_all()
         lab.must("down")

@@ -12,6 +12,7 @@
 #   strongswan_peer.sh initiate CONN [ADDR]        the peer starts mm-psk, mm-rsa, am-psk or v2-psk towards ADDR
 #                                                  (default the client of the direct path, 203.0.113.1)
 #   strongswan_peer.sh terminate CONN              and ends it again, with deletes
+#   strongswan_peer.sh end CONN                    the peer ends a connection that the client started, with deletes
 #   strongswan_peer.sh rekey CONN                  rekeys the CHILD_SA of a connection the peer holds (either role)
 #   strongswan_peer.sh sas                         what the peer has established
 #   strongswan_peer.sh keys                        IKE and ESP keys of the peer, from its log
@@ -287,6 +288,7 @@ case $cmd in
     exec) exec ip netns exec "$NAME-cl" "$@" ;;
     initiate) [ $# -ge 1 ] || die "initiate needs a connection"; initiate "$@" ;;
     terminate) control server --terminate --ike "out-${1:?connection}" --timeout 15 ;;
+    end) control server --terminate --ike "${1:?connection}" --timeout 15 ;;
     rekey) control server --rekey --child "${1:?connection}" ;;
     sas) control server --list-sas ;;
     keys) keys ;;
