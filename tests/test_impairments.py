@@ -6,6 +6,7 @@ A story looks at effects only: bytes, statuses, out-of-band words, verdicts, rep
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ from offload_oids.ndis_offload import (
 from tests import oracle_tcp
 from tests.builders import (
     AES,
+    GCM,
     OTHER_HOST,
     PAYLOAD,
     TCP,
@@ -205,6 +207,55 @@ def options_not_claimed_are_left_alone(make: Maker) -> None:
 
 def ike_is_left_alone(make: Maker) -> None:
     make([FIRST]).leaves(udp(bytes(4) + bytes(range(1, 60))))
+
+
+def a_right_checksum_is_told_as_right(make: Maker) -> None:
+    indication, _ = make([], "reference").nic.receive(udp(b"a datagram", dst_port=53, checksum=None))
+    word = int.from_bytes(indication.checksum, "little")
+    # Bits 0 to 2 are TcpChecksumFailed, UdpChecksumFailed, IpChecksumFailed; 3 to 5 the same succeeded.
+    assert (word & 0b000111, word & 0b111000) == (0, 0b110000)
+
+
+def extended_sequence_numbers_count(make: Maker) -> None:
+    sa = association(sa_keys=AES, udp_type=UdpType.NATIVE, esn=True)
+    bench = make([], extended())
+    for high in (1, 2):
+        offloaded = bench.add(replace(sa, sequence_high=high))
+        esp = sealed(sa, high << 32 | 1, extended=True)
+        frame = native_esp(esp)
+        assert bench.receive(frame) == (decrypted_in_place(frame, esp, sa, PAYLOAD, TCP), OPENED)
+        assert bench.offloader.delete(offloaded).status == NdisStatus.SUCCESS
+
+
+def the_upper_half_can_be_updated(make: Maker) -> None:
+    sa = association(sa_keys=AES, udp_type=UdpType.NATIVE, esn=True)
+    bench = make([sa], extended())
+    assert bench.offloader.update(bench.offloaded[0], 2).status == NdisStatus.SUCCESS
+    frame = native_esp(sealed(sa, 2 << 32 | 1, extended=True))
+    assert bench.receive(frame)[1] == OPENED
+
+
+def extended() -> Capabilities:
+    """The reference card with 64-bit sequence numbers."""
+    card = load_profile("reference")
+    assert card.version2
+    return replace(card, version2=replace(card.version2, extended_sequence_numbers=True))
+
+
+def associations_outlive_a_reset_and_low_power(make: Maker) -> None:
+    bench = make([FIRST])
+    assert bench.nic.reset() == NdisStatus.SUCCESS
+    bench.opens(FIRST)
+    for state in (4, 1):  # NdisDeviceStateD3, NdisDeviceStateD0
+        assert bench.set(Oid.OID_PNP_SET_POWER, state.to_bytes(4, "little")).status == NdisStatus.SUCCESS
+    bench.opens(FIRST, 2)
+
+
+def associations_share_their_address(make: Maker) -> None:
+    first, second = (association(spi, GCM, UdpType.NATIVE) for spi in (0x1001, 0x1002))
+    bench = make([first, second], "shared-address")
+    for sa in (first, second):
+        assert bench.receive(native_esp(sealed(sa)))[1] == OPENED
 
 
 def a_keepalive_is_left_alone(make: Maker) -> None:
@@ -408,6 +459,7 @@ NOTICED_BY: dict[str, tuple[Probe, ...]] = {
     "row-clear-fails":            (DELETES,),
     "row-clear-lost":             (DELETES,),
     "stale-row":                  (DELETES,),
+    "tables-lost-on-reset":       (associations_outlive_a_reset_and_low_power,),
     "parser-row-lost":            (OPENS, a_version_2_packet_is_opened),
     "parser-row-wrong-port":      (OPENS, a_version_2_packet_is_opened),
     "parser-row-wrong-type":      (OPENS, a_packet_on_port_500_is_opened),
@@ -416,6 +468,8 @@ NOTICED_BY: dict[str, tuple[Probe, ...]] = {
     "spi-bytes-swapped":          (OPENS, SENDS, replays_as_expected),
     "keys-swapped":               (OPENS, SENDS, replays_as_expected),
     "key-truncated":              (OPENS, SENDS, replays_as_expected),
+    "esn-high-missing":           (extended_sequence_numbers_count,),
+    "address-row-wrong":          (associations_share_their_address,),
     "destination-ignored":        (another_hosts_packet_is_left_alone,),
     "on-before-enabling":         (nothing_happens_before_enabling,),
     "on-after-disabling":         (nothing_happens_after_disabling,),
@@ -427,6 +481,8 @@ NOTICED_BY: dict[str, tuple[Probe, ...]] = {
     "portions-exchanged":         (a_bad_icv_is_told_and_nothing_changed,),
     "generic-error":              (a_bad_icv_is_told_and_nothing_changed,),
     "next-without-done":          (OPENS, a_bad_icv_is_told_and_nothing_changed),
+    "next-done-always":           (OPENS, a_version_2_packet_is_opened),
+    "checksum-flags-exchanged":   (a_right_checksum_is_told_as_right,),
     "never-done":                 (OPENS, replays_as_expected),
     "strips-esp":                 (OPENS, replays_as_expected),
     "last-block-left":            (OPENS, replays_as_expected),
@@ -457,6 +513,7 @@ NOTICED_BY: dict[str, tuple[Probe, ...]] = {
     "handle-reused":              (DELETES, every_association_has_a_handle_of_its_own),
     "list-all-failed":            (of_a_list_those_with_room_are_added,),
     "null-handle-forgotten":      (of_a_list_those_with_room_are_added,),
+    "update-ignored":             (the_upper_half_can_be_updated,),
     "delete-ignored":             (DELETES, a_delete_of_nothing_is_refused),
     "delete-takes-neighbour":     (DELETES,),
     "parser-entry-deleted-early": (DELETES,),

@@ -140,3 +140,5 @@ class Story:
     headline: str
     steps: tuple[StoryStep, ...]
     ending: str
+    notes: tuple[str, ...] = ()
+    """What holds for the whole replay, such as what the NIC is impaired by."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -90,7 +90,7 @@ class Session:
             frames, player = frame.number, self._player_for(frame)
             result = player.play_one(frame)
             if frame.number == number:
-                return tell(player, frame, result)
+                return replace(tell(player, frame, result), notes=tuple(self._notes))
         raise InputError(f"{self._request.capture} has {frames} frames, so there is no frame {number} to explain")
 
     def _player_for(self, frame: Frame) -> Player:

@@ -119,7 +119,7 @@ def show_parser_entries(console: Console, summary: ReplaySummary) -> None:
 
 def show_story(console: Console, story: Story) -> None:
     """One frame, step by step."""
-    lines = [story.headline]
+    lines = [story.headline, *(f"note: {note}" for note in story.notes)]
     for number, step in enumerate(story.steps, start=1):
         lines.append(f"{number:3}. {step.question}{f'  [{step.rule}]' if step.rule else ''}")
         if step.data:

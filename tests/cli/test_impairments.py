@@ -55,6 +55,15 @@ def test_one_that_changes_no_verdict_is_named_all_the_same(capsys: pytest.Captur
     assert "everything is as expected" in out
 
 
+def test_the_story_of_a_frame_says_what_the_nic_is_impaired_by(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*REPLAY, "--explain", "13", "--impair", "payload-corrupted", "--impair", "drops-failed=2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "note: impaired by payload-corrupted=1: One bit of the decrypted payload is wrong."
+    assert lines[2].startswith("note: impaired by drops-failed=2: ")
+    assert run([*REPLAY, "--explain", "13"]) == 0
+    assert "impaired" not in capsys.readouterr().out
+
+
 def test_without_any_nothing_is_said_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert impaired() == 0
     assert "impaired" not in capsys.readouterr().out

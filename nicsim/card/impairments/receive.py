@@ -77,6 +77,8 @@ def error_on_good(seen: Seen) -> Outcome | None:
     return seen.instead(seen.before, reason=Reason.ICV_WRONG.number, **changes)
 
 
+# The bits of ChecksumResult: failed ones for TCP, UDP and IP, then the same three that succeeded.
+FAILED_CHECKSUMS, SUCCEEDED_SHIFT = 7, 3
 EXCHANGED = {2: 4, 4: 2, 3: 5, 5: 3}
 """The failure codes of the transport portion for those of the tunnel portion."""
 
@@ -97,6 +99,21 @@ def generic_error(seen: Seen) -> Outcome | None:
 def next_without_done(seen: Seen) -> Outcome | None:
     """The flag of the second portion is set in place of that of the first."""
     return seen.instead(seen.after, crypto_done=0, next_crypto_done=1) if seen.descriptor.crypto_done else None
+
+
+def both_done(seen: Seen) -> Outcome | None:
+    """The flag of the second portion is set for a packet that has one."""
+    done = seen.descriptor.crypto_done and not seen.descriptor.next_crypto_done
+    return seen.instead(seen.after, next_crypto_done=1) if done else None
+
+
+def checksums_exchanged(seen: Seen) -> Outcome | None:
+    """A checksum that is right is told as wrong, and the other way round."""
+    told = seen.descriptor.checksums
+    if not told:
+        return None
+    failed, succeeded = told & FAILED_CHECKSUMS, told >> SUCCEEDED_SHIFT
+    return seen.instead(seen.after, checksums=failed << SUCCEEDED_SHIFT | succeeded)
 
 
 def never_done(seen: Seen) -> Outcome | None:

@@ -132,6 +132,38 @@ class StaleRow(PassingCard):
         return self._below.receive(frame)
 
 
+class TablesLost(PassingCard):
+    """What the driver writes back after a reset, or after low power, is called done, and lost."""
+
+    def __init__(self, below: Card, number: int, link_type: int) -> None:
+        super().__init__(below, number, link_type)
+        self._there: set[tuple[Table, int]] = set()
+        self._to_lose: set[tuple[Table, int]] = set()
+
+    def learn(self, table: Table, slot: int, row: Row) -> None:
+        """One more that can be lost."""
+        self._there.add((table, slot))
+
+    def write_row(self, table: Table, slot: int, row: Row) -> RowStatus:
+        """Say DONE of what was there before the reset."""
+        if (table, slot) in self._to_lose:
+            self._to_lose.remove((table, slot))
+            return RowStatus.DONE
+        self._there.add((table, slot))
+        return self._below.write_row(table, slot, row)
+
+    def clear_row(self, table: Table, slot: int) -> RowStatus:
+        """One less."""
+        self._there.discard((table, slot))
+        self._to_lose.discard((table, slot))
+        return self._below.clear_row(table, slot)
+
+    def reset(self) -> None:
+        """All of them are lost now."""
+        self._there, self._to_lose = set(), self._there
+        self._below.reset()
+
+
 # --- rows: written with something else in them ---------------------------------------------------------------------
 
 
@@ -200,6 +232,19 @@ def key_truncated(row: Row) -> Row:
 def last_byte_zero(key: bytes, length: int) -> bytes:
     """A key field whose key of this length ends with a zero byte."""
     return (key[: length - 1] + bytes(1) + key[length:])[: len(key)]
+
+
+def esn_high_missing(row: Row) -> Row:
+    """An association row without the upper half of its 64-bit sequence numbers: the ICV is made without it."""
+    return replace(row, extended=0) if isinstance(row, SaRow) else row
+
+
+def address_wrong(row: Row) -> Row:
+    """A row of the shared address table whose last bit is the other one."""
+    if not isinstance(row, AddressRow):
+        return row
+    length = 4 if row.family == 4 else 16
+    return replace(row, address=row.address[: length - 1] + bytes([row.address[length - 1] ^ 1]) + row.address[length:])
 
 
 def any_destination(row: Row) -> Row:

@@ -17,7 +17,7 @@ from nicsim.driver.impairments.passing import (
     with_handle,
 )
 from nicsim.reasons import Reason
-from offload_oids import NdisStatus
+from offload_oids import NdisStatus, Oid
 from offload_oids.ipsec_sa_v2 import IpsecOffloadV2AddSa
 
 LENGTH_FAULTS = (NdisStatus.INVALID_LENGTH, NdisStatus.BUFFER_TOO_SHORT)
@@ -144,3 +144,12 @@ def null_handle_forgotten(request: OidRequest, result: OidResult) -> OidResult:
         if not read_handle(IpsecOffloadV2AddSa, SA_HANDLE, buffer, request.abi, at):
             buffer = with_handle(IpsecOffloadV2AddSa, SA_HANDLE, buffer, request.abi, NOT_A_HANDLE, at)
     return replace(result, buffer=buffer)
+
+
+class UpdateIgnored(PassingMiniport):
+    """An update of sequence numbers is answered with success, and the card never hears of it (N-V2-13)."""
+
+    def _answer(self, request: OidRequest, ask: Ask) -> OidResult:
+        if request.oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA:
+            return OidResult(NdisStatus.SUCCESS, request.buffer, bytes_read=len(request.buffer))
+        return ask(request)
