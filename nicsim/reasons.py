@@ -37,7 +37,7 @@ class Reason(Enum):
     PROTOCOL_INVALID = (5, "protocol-invalid", "N-RX-15",
         "The packet has other IPsec headers than its association: one of AH and ESP is missing, or is another's.")
     # --- the card's receive path: left untouched ---------------------------------------------------------------
-    NOT_IP = (10, "not-ip", None,
+    NOT_IP = (10, "not-ip", "N-RX-13",
         "The frame carries no IP packet, so there is nothing for IPsec to do.")
     MALFORMED = (11, "malformed", "N-RX-13",
         "The headers contradict their own lengths; the card leaves such a frame to the host.")
@@ -94,7 +94,7 @@ class Reason(Enum):
         "The packet asks for a checksum that the card does not claim, or not for such packets, or that is not enabled.")
     BAD_CHECKSUM_TASK = (101, "bad-checksum-task", "N-TX-4",
         "The packet asks for a checksum, and does not have the header that it goes into.")
-    TASKS_DONE = (102, "tasks-done", None,
+    TASKS_DONE = (102, "tasks-done", "N-TX-10",
         "The card filled in checksums or cut a large packet into segments; there was no IPsec work.")
     NOT_CONFIGURED = (103, "not-configured", "N-V2-16",
         "The hardware is not configured for version 2 of the offload, so the frame goes out as the host built it.")
@@ -296,8 +296,6 @@ class Reason(Enum):
         "The packet rides otherwise, in UDP or not, than its association says.")
     CHECKSUM_BY_HOST = (168, "checksum-by-host", "N-TX-9",
         "UDP over IPv6 needs a checksum of the sealed packet, and that is no task of the NIC.")
-    NOT_FOR_US = (169, "not-for-us", None,
-        "The packet is for another host, and this one does not forward.")
     # fmt: on
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from nicsim.reasons import Reason
 
-# For who wants the other outcome; a reason that is no complaint has no line here.
+# For who wants the other outcome: what would have been accepted.
 # fmt: off
 INSTEAD: dict[Reason, str] = {
     Reason.ICV_WRONG: "a packet sealed with the keys of the association, unchanged on its way",
@@ -76,8 +76,82 @@ INSTEAD: dict[Reason, str] = {
     Reason.LOW_POWER: "the same request after OID_PNP_SET_POWER set D0",
     Reason.RESETTING: "the same request once the reset has ended",
     Reason.ABORTED_BY_RESET: "the same request again",
+    # IKE: what a peer refuses, and how an association ends
+    Reason.IKE_MALFORMED: "lengths that agree with each other and the datagram, zero reserved bytes, known payloads",
+    Reason.IKE_VERSION: "version 1.0 in the header",
+    Reason.IKE_COOKIE: "the pair of cookies of an ISAKMP SA, or a first message whose responder cookie is zero",
+    Reason.IKE_EXCHANGE_TYPE: "2 main, 4 aggressive, 5 informational or 32 quick mode, where this peer allows it",
+    Reason.IKE_FLAGS: "the encryption flag exactly where the exchange is encrypted, and no flag without meaning",
+    Reason.IKE_MESSAGE_ID: "zero in phase 1, and in phase 2 a number that no exchange of this ISAKMP SA has used",
+    Reason.IKE_UNEXPECTED: "the payloads that RFC 2409 section 5 lists for this message of its exchange",
+    Reason.IKE_UNDECIPHERABLE: "whole blocks encrypted with the key of this ISAKMP SA and the IV that follows on",
+    Reason.IKE_REPLAYED: "a message of an exchange that is still going on",
+    Reason.IKE_FRAGMENT: "fragments of one id, numbered from 1 to the last, within the limits of the peer",
+    Reason.IKE_HALF_OPEN_LIMIT: "the same message once another peer has proved who it is, or given up",
+    Reason.IKE_DOI: "DOI 1 (IPsec) and situation 1 (SIT_IDENTITY_ONLY)",
+    Reason.IKE_PROPOSAL_SYNTAX: "proposals and transforms whose lengths, numbers and counts agree",
+    Reason.IKE_NO_PROPOSAL: "an offer with one of the transforms that the other side is configured for",
+    Reason.IKE_PROPOSAL_CHANGED: "one of the offered proposals with one of its transforms, as it was offered",
+    Reason.IKE_ATTRIBUTE: "attributes of RFC 2407 4.5 and RFC 2409 appendix A, each once, whose values go together",
+    Reason.IKE_KEY_EXCHANGE: "a public value as long as the group's prime, from 2 to the prime less 2",
+    Reason.IKE_NONCE: "a nonce of 8 to 256 bytes",
+    Reason.IKE_IDENTITY: "an identity of the configured kind and value, which the credentials prove",
+    Reason.IKE_CERTIFICATE: "a readable certificate, within its time, whose key may sign",
+    Reason.IKE_CERTIFICATE_AUTHORITY: "a chain to one of the authorities that are trusted here",
+    Reason.IKE_AUTHENTICATION: "the same pre-shared key on both sides, or a signature by the certificate's own key",
+    Reason.IKE_SELECTORS: "traffic selectors within the policy for this peer",
+    Reason.IKE_NO_NAT_TRAVERSAL: "a vendor id for NAT traversal that both know (RFC 3947 or one of its drafts)",
+    Reason.IKE_TIMED_OUT: "a peer that answers on UDP port 500, and behind a NAT on 4500",
+    Reason.IKE_NOTIFIED: "what the notification names; the log of the peer says more",
+    Reason.IKE_PEER_DEAD: "an answer to R-U-THERE in time",
+    Reason.IKE_NOT_CONFIRMED: "the last message of the exchange in time",
+    # the host: what becomes of a packet
+    Reason.NO_SUCH_SA: "a packet with an SPI of the host's associations",
+    Reason.DELETE_REQUESTED: "the same add once there is room, or on a card with more rows",
+    Reason.RESEAL_DIFFERS: "the IV, padding and keys of the captured packet; nicsim replay --explain shows it",
+    Reason.SENT_ICV_WRONG: "the keys that sealed the captured packet",
+    Reason.SENT_MALFORMED: "a whole packet, with the IV and the ICV of its association's algorithms",
+    Reason.NOT_CAPTURED_WHOLE: "a capture made with a larger snap length",
+    Reason.POLICY_DISCARDS: "a policy for this packet that protects it or lets it pass",
+    Reason.NOT_PROTECTED: "the packet protected as its policy says",
+    Reason.SELECTORS_DIFFER: "a packet with the addresses, protocol and ports that were negotiated",
+    Reason.NO_ASSOCIATION: "an outbound association for the policy, or an IKE peer to make one with",
+    Reason.TOO_MANY_WAITING: "the same packet once the association is there",
+    Reason.SEQUENCE_EXHAUSTED: "a new association in time, or one with 64-bit sequence numbers",
+    Reason.SELECTORS_TAKEN: "a tunnel with inner addresses of its own, or one such peer at a time behind the NAT",
+    Reason.OTHER_ENCAPSULATION: "the packet in UDP exactly where its association says so",
+    Reason.CHECKSUM_BY_HOST: "UDP-ESP over IPv4, or ESP over IPv6 without UDP",
+    # settings, power and reset
+    Reason.RUNT: "a UDP payload of eight bytes or more: the SPI and the sequence number",
+    Reason.ROW_WRITE_FAILED: "the same add again once the card takes rows; nothing of this one was kept",
+    Reason.ROW_CLEAR_FAILED: "nothing more: the driver tries the row again and lets no packet use it",
+    Reason.PARAMETER_NOT_CLAIMED: "values within what nicsim profile show lists, or 0, which changes nothing",
+    Reason.FILTER_NOT_SUPPORTED: "bits of 0x2f: directed, multicast, all multicast, broadcast and promiscuous",
+    Reason.MULTICAST_LIST_FULL: "up to 32 groups, or the packet filter for all of them",
+    Reason.ADAPTER_REMOVED: "the same request to a NIC that is there",
+    Reason.NOT_RESTORED: "another reset once the card takes rows",
 }
 # fmt: on
+NO_COMPLAINT = frozenset(
+    {
+        Reason.OPENED,
+        Reason.CHECKED,
+        Reason.NOT_IP,
+        Reason.NOT_IPSEC,
+        Reason.IKE,
+        Reason.KEEPALIVE,
+        Reason.SEALED,
+        Reason.NO_SEND_WORK,
+        Reason.TASKS_DONE,
+        Reason.NOT_THIS_HOST,
+        Reason.SENT_PLAIN,
+        Reason.IKE_DELETED,
+        Reason.IKE_REPLACED,
+        Reason.IKE_EXPIRED,
+        Reason.IKE_INITIAL_CONTACT,
+    }
+)  # fmt: skip
+"""Reasons of outcomes that nobody would want otherwise: each other one has a line above."""
 
 
 def reason_facts(reason: Reason, rules: Mapping[str, str]) -> dict[str, Any]:

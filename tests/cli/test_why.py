@@ -1,15 +1,16 @@
 """`nicsim why`: every reason and every rule can be asked after, and the shipped rules are those of the digest."""
 
 import json
+import re
 
 import pytest
 
 from nicsim.cli import run
 from nicsim.reasons import Reason
-from nicsim.report.reasons import INSTEAD
+from nicsim.report.reasons import INSTEAD, NO_COMPLAINT
 from nicsim.rules import rule_texts
 from tests.cli.rules_json import RULES_JSON, rules_json, rules_of
-from tests.rules import DIGEST, rule_ids
+from tests.rules import DIGEST, ROOT, rule_ids
 
 
 def asked(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -40,6 +41,32 @@ def test_every_reason_is_explained_with_its_rule(reason: Reason, capsys: pytest.
         assert f"Accepted instead: {INSTEAD[reason]}." in out
 
 
+def test_every_reason_says_what_was_wrong_and_what_would_have_been_accepted() -> None:
+    assert set(INSTEAD) | NO_COMPLAINT == set(Reason)
+    assert not set(INSTEAD) & NO_COMPLAINT
+    for reason in Reason:
+        assert re.fullmatch(r"[A-Z].*[^.]\.", reason.sentence), reason
+    for text in INSTEAD.values():
+        assert not text.endswith(".")
+
+
+# What the capture file is like, and a limit of the host's own: no rule of the documentation or of an RFC says these.
+WITHOUT_RULE = {Reason.NOT_THIS_HOST, Reason.NOT_CAPTURED_WHOLE, Reason.TOO_MANY_WAITING}
+
+
+def test_every_other_reason_stands_on_a_rule() -> None:
+    assert {reason for reason in Reason if reason.rule is None} == WITHOUT_RULE
+
+
+# IKE has its list of reasons before the exchanges that give them.
+def test_every_reason_is_given_by_some_code() -> None:
+    files = [file for file in (ROOT / "nicsim").rglob("*.py") if file.name != "reasons.py"]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    given = set(re.findall(r"\bReason\.([A-Z0-9_]+)\b", text))
+    unused = {reason.name for reason in Reason} - given
+    assert not {name for name in unused if not name.startswith("IKE_")}
+
+
 def test_a_reason_as_json_has_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(asked(capsys, "FILTER_MISMATCH", "--json")) == {
         "reason": "filter-mismatch",
@@ -49,7 +76,7 @@ def test_a_reason_as_json_has_every_key(capsys: pytest.CaptureFixture[str]) -> N
         "rule_text": rule_texts()["N-SA-2"],
         "instead": INSTEAD[Reason.FILTER_MISMATCH],
     }
-    without_rule = json.loads(asked(capsys, "not-ip", "--json"))
+    without_rule = json.loads(asked(capsys, "not-this-host", "--json"))
     assert (without_rule["rule"], without_rule["rule_text"], without_rule["instead"]) == (None, None, None)
 
 
