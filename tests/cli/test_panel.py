@@ -66,16 +66,6 @@ def add_line(portion: Portion, *, two: bool = False, out: bool = False, version:
     return "add sa " + " ".join(f"{key}={value}" for key, value in words.items() if value)
 
 
-def esn_card(tmp_path: Any) -> tuple[str, ...]:
-    """The options that name a reference card with extended sequence numbers."""
-    from nicsim.profile import profile_text
-
-    text, _ = profile_text("reference")
-    file = tmp_path / "esn.toml"
-    file.write_text(text.replace("[version2]", "[version2]\nextended_sequence_numbers = true"))
-    return ("--profile", str(file))
-
-
 NO_OPTIONS = [portion for portion in ONE if not portion.options and portion.mode is Mode.TRANSPORT]
 KINDS = [
     *NO_OPTIONS[::23],
@@ -87,9 +77,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("portion", KINDS, ids=str)
-def test_every_kind_of_association_can_be_added_and_opens_its_packets(
-    portion: Portion, script: Script, tmp_path: Any
-) -> None:
+def test_every_kind_of_association_can_be_added_and_opens_its_packets(portion: Portion, script: Script) -> None:
     specimen = frame(portion, packet(portion, free(PAYLOAD), 6))
     enabled, added, opened, dumped, deleted = script(
         "enable",
@@ -97,7 +85,6 @@ def test_every_kind_of_association_can_be_added_and_opens_its_packets(
         f"frame {specimen.wire.hex()}",
         "dump sas --show-keys",
         f"delete 0x{portion.ah_spi if portion.ah else portion.esp_spi:x}",
-        options=esn_card(tmp_path),
     )
     assert enabled["enabled"]
     assert added["on_nic"], added
@@ -114,12 +101,10 @@ def test_every_kind_of_association_can_be_added_and_opens_its_packets(
 
 
 @pytest.mark.parametrize(("outer", "inner"), TWO[::60], ids=str)
-def test_packets_of_two_portions_are_opened_by_two_associations(
-    outer: Portion, inner: Portion, script: Script, tmp_path: Any
-) -> None:
+def test_packets_of_two_portions_are_opened_by_two_associations(outer: Portion, inner: Portion, script: Script) -> None:
     specimen = frame(outer, packet(outer, packet(inner, free(PAYLOAD), 6), IP_IN_IP[inner.ipv6]))
     lines = "enable", add_line(outer, two=True), add_line(inner, two=True), f"frame {specimen.wire.hex()}"
-    _, tunnel, transport, opened = script(*lines, options=esn_card(tmp_path))
+    _, tunnel, transport, opened = script(*lines)
     assert (opened["crypto_done"], opened["next_crypto_done"]) == (True, True)
     assert (opened["handle"], opened["next_handle"]) == (tunnel["handle"], transport["handle"])
 
@@ -138,15 +123,15 @@ ROUND = [
 
 @pytest.mark.rule("N-TX-9", "N-TX-3")
 @pytest.mark.parametrize("portion", ROUND, ids=str)
-def test_what_the_nic_seals_it_opens_again(portion: Portion, script: Script, tmp_path: Any) -> None:
-    options, payload = esn_card(tmp_path), b"hello from the host".hex()
+def test_what_the_nic_seals_it_opens_again(portion: Portion, script: Script) -> None:
+    payload = b"hello from the host".hex()
     lines = ["enable", add_line(portion, out=True), add_line(portion)]
-    handle = script(*lines, options=options)[1]["handle"]
+    handle = script(*lines)[1]["handle"]
     lines.append(f"seal handle={handle} next=6 seq=5 {payload}")
-    sent = script(*lines, options=options)[3]
+    sent = script(*lines)[3]
     assert (sent["status"], sent["reason"]) == ("SUCCESS", "sealed")
     assert (payload in sent["frame"]) == (portion.esp is None or portion.esp.encryption.value == "NULL")
-    opened = script(*lines, f"frame {sent['frame']}", options=options)[-1]
+    opened = script(*lines, f"frame {sent['frame']}")[-1]
     assert opened["crypto_status"] == "CRYPTO_SUCCESS"
     assert opened["crypto_done"]
     assert portion.esp is None or payload in opened["plaintext"]
@@ -172,17 +157,17 @@ def test_two_portions_are_sealed_by_two_handles_and_opened_again(profile: str, s
 
 
 @pytest.mark.rule("N-V2-13")
-def test_the_upper_half_can_be_updated(script: Script, tmp_path: Any) -> None:
+def test_the_upper_half_can_be_updated(script: Script) -> None:
     portion = Portion(Mode.TRANSPORT, KEYS_V2[-1], version=2, esn=True)
     data = f"frame {frame(portion, packet(portion, free(PAYLOAD), 6)).wire.hex()}"
     before = add_line(portion).replace(f"esn={HIGH}", f"esn={HIGH - 1}")
     lines = "enable", before, data, f"update 0x{portion.esp_spi:x} high={HIGH}", data, "dump sas"
-    _, _, failed, updated, opened, dumped = script(*lines, options=esn_card(tmp_path))
+    _, _, failed, updated, opened, dumped = script(*lines)
     assert (failed["reason"], opened["reason"]) == ("icv-wrong", "opened")
     assert (updated["status"], updated["high"]) == ("SUCCESS", HIGH)
     assert dumped["sas"][0]["sequence_high"] == HIGH
     numbers = add_line(portion).replace(f" esn={HIGH}", "")
-    refused = script("enable", numbers, "update 0x5a000050 high=1", options=esn_card(tmp_path))[-1]
+    refused = script("enable", numbers, "update 0x5a000050 high=1")[-1]
     assert (refused["status"], refused["reason"]) == ("INVALID_PARAMETER", "esn-not-claimed")
 
 
@@ -353,7 +338,7 @@ def test_a_dump_in_text_shows_ah_esn_and_impairments(
 ) -> None:
     pair = Portion(Mode.TRANSPORT, KEYS_V2[-1], SHA1, version=2, esn=True)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"enable\n{add_line(pair)}\ndump\nimpair\n"))
-    assert run(["nic", "--script", "-", *esn_card(tmp_path), "--impair", "drops-frames=9"]) == 0
+    assert run(["nic", "--script", "-", "--impair", "drops-frames=9"]) == 0
     out = capsys.readouterr().out
     for text in (
         "proto ah spi 0x3c000051 mode transport dir in", "auth-trunc hmac(sha1) redacted 96",
