@@ -32,6 +32,7 @@ from nicsim.host.ike.phase1 import (
     read_discovery,
     read_identity,
     read_key,
+    read_responder_cookie,
     read_vendor_ids,
     request_certificate,
 )
@@ -63,8 +64,7 @@ def answer(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answ
 
 def check_and_prove(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answer]:
     """Message 2 came, message 3 goes, on other ports if there is a NAT."""
-    phase1 = replace(phase1, responder_cookie=arrived.message.header.responder_cookie)
-    phase1 = accept_proposal(phase1, arrived)
+    phase1 = accept_proposal(read_responder_cookie(phase1, arrived), arrived)
     phase1 = read_vendor_ids(phase1, arrived)
     phase1 = derive_keys(read_key(phase1, arrived))
     phase1 = read_identity(phase1, arrived)

@@ -178,6 +178,11 @@ class Patience:
         """The waits after the first sending and after each repetition; the last one ends in giving up."""
         return tuple(self.first * self.factor**number for number in range(self.retries + 1))
 
+    @property
+    def total(self) -> float:
+        """How long until all is given up."""
+        return sum(self.intervals())
+
 
 @dataclass(frozen=True, slots=True)
 class IkeConfig:

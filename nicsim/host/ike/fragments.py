@@ -48,9 +48,9 @@ class Reassembly:
         self._last: int | None = None
 
     def add(self, payloads: tuple[Payload, ...]) -> bytes | None:
-        """Take the payloads of one fragment; the whole message once all are there.
+        """Take the payloads of one fragment; the whole message once all are there. Raises IkeRefused.
 
-        A fragment with another id begins anew: the sender has given up the message before. Raises IkeRefused.
+        A fragment that does not go with the ones before begins anew: its sender has given that message up.
         """
         if len(payloads) != 1:
             raise _refused("a fragment stands alone in its message")
@@ -60,23 +60,32 @@ class Reassembly:
             raise _refused(str(error)) from None
         if fragment.number > MAX_FRAGMENTS:
             raise _refused(f"fragment {fragment.number} came, at most {MAX_FRAGMENTS} are put together")
-        pieces, last = (self._pieces, self._last) if fragment.id == self._id else ({}, None)
-        known = pieces.get(fragment.number)
-        if known is not None and known != fragment.data:
-            raise _refused(f"fragment {fragment.number} came twice, with different contents")
-        if fragment.last and last not in (None, fragment.number):
-            raise _refused(f"fragment {fragment.number} is the last one, and so is {last}")
-        last = fragment.number if fragment.last else last
-        if last is not None and max([fragment.number, *pieces]) > last:
-            raise _refused(f"a fragment lies behind the last one, {last}")
-        pieces = pieces | {fragment.number: fragment.data}
-        if sum(map(len, pieces.values())) > MAX_MESSAGE:
+        if not self._goes_with(fragment):
+            self._forget()
+        if sum(map(len, self._pieces.values())) + len(fragment.data) > MAX_MESSAGE:
             raise _refused(f"the fragments make more than {MAX_MESSAGE} bytes")
-        if last is None or len(pieces) < last:
-            self._id, self._pieces, self._last = fragment.id, pieces, last
+        self._id = fragment.id
+        self._pieces[fragment.number] = fragment.data
+        self._last = fragment.number if fragment.last else self._last
+        if self._last is None or len(self._pieces) < self._last:
             return None
+        whole = b"".join(self._pieces[number] for number in range(1, self._last + 1))
+        self._forget()
+        return whole
+
+    def _goes_with(self, fragment: Fragment) -> bool:
+        """Whether it may be of the message whose pieces are here."""
+        number, highest = fragment.number, max(self._pieces, default=0)
+        last = number if fragment.last else self._last
+        return (
+            fragment.id == self._id
+            and self._pieces.get(number, fragment.data) == fragment.data
+            and (not fragment.last or self._last in (None, number))
+            and (last is None or max(number, highest) <= last)
+        )
+
+    def _forget(self) -> None:
         self._id, self._pieces, self._last = None, {}, None
-        return b"".join(pieces[number] for number in range(1, last + 1))
 
 
 def _refused(detail: str) -> IkeRefused:

@@ -153,7 +153,10 @@ class IkeSa:
             )
 
     def _repeated(self, now: float, received: Received) -> bool:
-        """Answer a duplicate as before, to where it came from; one that is further back with nothing."""
+        """Answer a duplicate as before; one that is further back with nothing.
+
+        The answer goes to where the duplicate came from, unless our own end has moved on since.
+        """
         message_id = received.header.message_id
         if message_id == 0:
             if received.digest in self._past:
@@ -163,7 +166,8 @@ class IkeSa:
             said = self.quick_modes.said(message_id) or self.messenger.finished(message_id)
         if said is None or said.digest != received.digest:
             return False
-        self.messenger.send(now, said.messages, received.local, received.remote)
+        remote = received.remote if received.local == self.local else self.remote
+        self.messenger.send(now, said.messages, self.local, remote)
         return True
 
     def _receive_phase1(self, now: float, received: Received) -> None:
@@ -177,6 +181,8 @@ class IkeSa:
         except IkeRefused as refusal:
             if refusal.reason not in ENDS_PHASE_1:
                 raise
+            # What we say now is encrypted behind this message, as its sender sees it.
+            self.phase1 = replace(self.phase1, iv=iv)
             self._abort(now, refusal)
             return
         self.phase1 = phase1
@@ -342,9 +348,10 @@ class IkeSa:
                 pair.end(now, Reason.IKE_INITIAL_CONTACT, By.REMOTE, tell=False)
 
     def rekey(self, now: float) -> None:
-        """Begin a successor."""
+        """Begin a successor, and another one if nothing comes of it."""
         if self.up and not self.replaced:
             self.begin_anew(now)
+            self.later(now + self._daemon.config.patience.total, self.rekey)
 
     def _expire(self, now: float) -> None:
         self.end(now, Reason.IKE_EXPIRED, By.LOCAL, tell=True)

@@ -32,6 +32,7 @@ from nicsim.host.ike.phase1 import (
     read_discovery,
     read_identity,
     read_key,
+    read_responder_cookie,
     read_vendor_ids,
     request_certificate,
 )
@@ -53,8 +54,7 @@ def choose(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answ
 
 def offer(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answer]:
     """Message 2 came, message 3 goes."""
-    phase1 = replace(phase1, responder_cookie=arrived.message.header.responder_cookie)
-    phase1 = accept_proposal(phase1, arrived)
+    phase1 = accept_proposal(read_responder_cookie(phase1, arrived), arrived)
     phase1 = read_vendor_ids(phase1, arrived)
     phase1, key = offer_key(phase1, means)
     return phase1, (*key, *request_certificate(phase1), *discover(phase1, means))

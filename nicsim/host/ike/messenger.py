@@ -29,6 +29,21 @@ if TYPE_CHECKING:
 MAX_MESSAGE_IDS = 8192
 
 
+def seen(message: Message, local: Endpoint, remote: Endpoint, *, sent: bool, encrypted: bool) -> MessageSeen:
+    """A message as an event."""
+    header = replace(message.header, flags=message.header.flags & ~Flags.ENCRYPTION)
+    return MessageSeen(
+        sent,
+        local if sent else remote,
+        remote if sent else local,
+        header.exchange,
+        header.message_id,
+        encrypted,
+        tuple(payload_name(payload.type) for payload in message.payloads),
+        Message(header, message.payloads).build(),
+    )
+
+
 class Messenger:
     """Sends and opens the messages of one ISAKMP SA."""
 
@@ -48,7 +63,7 @@ class Messenger:
         phase1 = self._ike.phase1
         header = Header(phase1.initiator_cookie, phase1.responder_cookie, 0, exchange, Flags.NONE, message_id)
         message = Message(header, payloads)
-        self._show(message, self._ike.local, self._ike.remote, sent=True, encrypted=iv is not None)
+        self._daemon.emit(seen(message, self._ike.local, self._ike.remote, sent=True, encrypted=iv is not None))
         if iv is None:
             return message.build(), b""
         assert phase1.keys is not None
@@ -83,21 +98,6 @@ class Messenger:
             message, _ = self.build(message_id, ExchangeType.INFORMATIONAL, hashed(keys, message_id, payload), iv)
         self.send(now, (message,))
         return message
-
-    def _show(self, message: Message, local: Endpoint, remote: Endpoint, *, sent: bool, encrypted: bool) -> None:
-        header = replace(message.header, flags=message.header.flags & ~Flags.ENCRYPTION)
-        self._daemon.emit(
-            MessageSeen(
-                sent,
-                local if sent else remote,
-                remote if sent else local,
-                header.exchange,
-                header.message_id,
-                encrypted,
-                tuple(payload_name(payload.type) for payload in message.payloads),
-                Message(header, message.payloads).build(),
-            )
-        )
 
     # --- message ids ---------------------------------------------------------------------------------------------
 
@@ -140,12 +140,12 @@ class Messenger:
     def accepted(self, arrived: Arrived) -> None:
         """A message was accepted: show it."""
         header = arrived.message.header
-        self._show(arrived.message, arrived.local, arrived.remote, sent=False, encrypted=header.encrypted)
+        self._daemon.emit(seen(arrived.message, arrived.local, arrived.remote, sent=False, encrypted=header.encrypted))
 
     def finish(self, now: float, message_id: int, said: Said) -> None:
         """Remember an exchange for as long as its duplicates may come."""
         self._finished[message_id] = said
-        self._ike.later(now + sum(self._daemon.config.patience.intervals()), lambda _: self._forget(message_id))
+        self._ike.later(now + self._daemon.config.patience.total, lambda _: self._forget(message_id))
 
     def _forget(self, message_id: int) -> None:
         self._finished.pop(message_id, None)

@@ -107,10 +107,12 @@ class Pair:
             self._rekey = self._daemon.timers.start(now + self.lifetime * self._daemon.config.rekey_at, self.rekey)
 
     def rekey(self, now: float) -> None:
-        """Begin the quick mode of a successor."""
-        self._daemon.timers.stop(self._rekey)
-        self._rekey = None
+        """Begin the quick mode of a successor, and another one if nothing comes of it."""
+        timers = self._daemon.timers
+        timers.stop(self._rekey)
         if not self.replaced:
+            # Time enough for a phase 1 before it.
+            self._rekey = timers.start(now + 2 * self._daemon.config.patience.total, self.rekey)
             self.ike.successor(now).request(now, self.connection)
 
     def drain(self, now: float, role: Role) -> None:

@@ -23,6 +23,7 @@ from nicsim.host.ike.daemon import Daemon
 from nicsim.host.ike.exchange import Received
 from nicsim.host.ike.ike_sa import IkeSa
 from nicsim.host.ike.informational import notification, refusal_of
+from nicsim.host.ike.messenger import seen
 from nicsim.host.ike.phase1 import NO_COOKIE, Phase1
 from nicsim.reasons import Reason
 from nicsim.wire.esp import NON_ESP_MARKER, Datagram, classify_port_500, classify_port_4500
@@ -226,8 +227,10 @@ class IkePeer:
         message_id = int.from_bytes(self._daemon.random(4), "big")
         header = Header(to.initiator_cookie, to.responder_cookie, 0, ExchangeType.INFORMATIONAL, Flags.NONE, message_id)
         payload = notification(type_, to.initiator_cookie + to.responder_cookie)
+        message = Message(header, (payload,))
         marker = NON_ESP_MARKER if local.port == self.config.natt_port else b""
-        self._daemon.send(UdpDatagram(local, remote, marker + Message(header, (payload,)).build()))
+        self._daemon.emit(seen(message, local, remote, sent=True, encrypted=False))
+        self._daemon.send(UdpDatagram(local, remote, marker + message.build()))
 
     # --- time ----------------------------------------------------------------------------------------------------
 

@@ -184,6 +184,14 @@ def accept_proposal(phase1: Phase1, arrived: Arrived) -> Phase1:
     return replace(phase1, proposal=proposal, lifetime=min(ours, lifetime) if lifetime else ours)
 
 
+def read_responder_cookie(phase1: Phase1, arrived: Arrived) -> Phase1:
+    """The responder's choice, in its first message. Raises IkeRefused if it made none."""
+    cookie = arrived.message.header.responder_cookie
+    if cookie == NO_COOKIE:
+        raise IkeRefused(Reason.IKE_COOKIE, "an answer has a responder cookie", NotifyType.INVALID_COOKIE)
+    return replace(phase1, responder_cookie=cookie)
+
+
 def offer_vendor_ids(phase1: Phase1) -> list[Payload]:
     """What the initiator can do."""
     versions = () if phase1.policy.natt is NattPolicy.OFF else phase1.policy.natt_versions
