@@ -59,6 +59,7 @@ INTEGRITY: dict[int, Algorithm] = {
 NO_CIPHER = Algorithm(EspCipher.NULL, 0, "")
 """AH encrypts nothing, and needs no claim of null encryption for that."""
 ICV_LENGTH = 12
+PROTOCOL_UDP = 17
 PROTOCOL_OF: dict[int, int] = {OffloadOperation.AUTHENTICATE: 51, OffloadOperation.ENCRYPT: 50}
 
 # Either of two subtypes has its UDP-encapsulated layer in transport mode, either of two in tunnel mode (N-ENC-2).
@@ -239,6 +240,17 @@ def require_mode(claims: Version1Claims, sa_filter: Filter, udp: UdpType) -> Non
             UNSUPPORTED,
             Reason.SUBTYPE_NOT_CLAIMED,
             f"UDP-ESP of type {udp.name} in {sa_filter.portion.name} mode is not claimed",
+        )
+
+
+def require_udp(protocol: int, portion: Portion) -> None:
+    """The filter is held against the outer UDP header, so it can name no other protocol (N-SA-4, A-16).
+
+    That of a tunnel association speaks of what is inside, and is held against nothing (A-36).
+    """
+    if portion is Portion.TRANSPORT and protocol not in (0, PROTOCOL_UDP):
+        raise RequestRefused(
+            INVALID, Reason.BUFFER_CONTENTS, f"Protocol must be 17 (UDP) or 0 for UDP-ESP, not {protocol}"
         )
 
 

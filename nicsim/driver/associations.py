@@ -18,6 +18,7 @@ from nicsim.driver.association_checks import (
     counted_elements,
     direction_of,
     require_parsing,
+    require_udp,
     udp_type_of,
 )
 from nicsim.driver.handles import VERSION_1_PARSER_SET, DriverState, OffloadedSa, ParserEntry
@@ -67,6 +68,7 @@ def add_udpesp_sa(state: DriverState, request: OidRequest) -> Steps:
     # CHECK
     table, port = direction_of(asked.flags), asked.encap_type_entry.dst_encap_port
     sa_filter = Filter.of_add_udpesp_sa(asked)
+    require_udp(asked.protocol, sa_filter.portion)
     entry = known_entry(state, asked) if table is Table.INBOUND else None
     udp_type = entry.udp_type if entry else udp_type_of(asked.encap_type_entry.udp_encap_type)
     # An outbound add neither finds, creates nor keeps an entry (N-PE-3, A-37).

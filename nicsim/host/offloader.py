@@ -26,6 +26,7 @@ from nicsim.host.offload_requests import (
 from nicsim.host.software_ipsec import Flow, SecurityAssociation
 from nicsim.host.suitable import InSoftware, both, why_not_version_1, why_not_version_2
 from nicsim.reasons import Reason
+from nicsim.wire.esp import PROTOCOL_AH
 from offload_oids import NdisStatus, Oid
 from offload_oids.ipsec_sa import (
     OffloadIpsecAddSa,
@@ -92,6 +93,10 @@ class LinkMedium(Enum):
     RAW_IP = "raw-ip"
 
 
+Layer = tuple[int, int, bytes]
+"""Protocol (50 ESP, 51 AH), SPI and destination: what a receiver finds an association by."""
+
+
 @dataclass(slots=True)
 class HostParserEntry:
     """One entry of the transport's list: what it says, the driver's handle for it, and how many use it (N-PE-4)."""
@@ -125,8 +130,8 @@ class Offloader:
     readings: Readings = field(default_factory=Readings)
     version2_offloaded: int = 0
     last_request_id: int = 0
-    inbound: dict[tuple[int, bytes], Offloaded] = field(default_factory=dict)
-    """Every offloaded inbound association by SPI and destination: they must be unique (N-SA-20)."""
+    inbound: dict[Layer, Offloaded] = field(default_factory=dict)
+    """Every offloaded inbound association by each of its layers, which must be unique (N-SA-20)."""
     outbound: dict[Flow, list[Offloaded]] = field(default_factory=dict)
     """Every offloaded outbound association by what it has in common with the inbound one of its pair."""
     not_enabled_detail: str = ""
@@ -211,13 +216,13 @@ class Offloader:
         """Offload an association, or say why it stays in software; `version` 1 or 2 leaves the other one out."""
         if not self.enabled:
             return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
-        if sa.inbound and (sa.spi, sa.dst) in self.inbound:
+        if sa.inbound and any(layer in self.inbound for layer in layers_of(sa)):
             return InSoftware(Reason.SPI_NOT_UNIQUE, f"SPI 0x{sa.spi:08x} is taken")
         outcome = self._add(sa, version)
         if isinstance(outcome, InSoftware):
             return outcome
         if sa.inbound:
-            self.inbound[sa.spi, sa.dst] = outcome
+            self.inbound.update(dict.fromkeys(layers_of(sa), outcome))
         else:
             self.outbound.setdefault(sa.flow, []).append(outcome)
         return outcome
@@ -359,7 +364,8 @@ class Offloader:
         if offloaded.oid == Oid.OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA:
             self.version2_offloaded -= 1
         if sa.inbound:
-            self.inbound.pop((sa.spi, sa.dst), None)
+            for layer in layers_of(sa):
+                self.inbound.pop(layer, None)
             return
         of_flow = self.outbound.get(sa.flow, [])
         of_flow[:] = [one for one in of_flow if one.handle != offloaded.handle]
@@ -373,7 +379,7 @@ class Offloader:
         everything where the association has gone already.
         """
         sa = inbound.association
-        known = self.inbound.get((sa.spi, sa.dst))
+        known = self.inbound.get(layers_of(sa)[0])
         if known is None or known.handle != inbound.handle:
             return []
         outbound = self.matching_outbound(sa)
@@ -435,6 +441,12 @@ class Offloader:
         arm = IpsecV2TunnelTransmit(tunnel_handle=tunnel_handle)
         tunnel = NdisIpsecOffloadV2TunnelNetBufferListInfo(transmit=arm).pack(self.binding.abi)
         return self.transmit_word(handle), tunnel
+
+
+def layers_of(sa: SecurityAssociation) -> list[Layer]:
+    """ESP or AH, and the AH around ESP where there is one."""
+    around = [(PROTOCOL_AH, sa.ah.spi, sa.dst)] if sa.ah else []
+    return [(sa.protocol, sa.spi, sa.dst), *around]
 
 
 def refused(result: OidResult) -> InSoftware:

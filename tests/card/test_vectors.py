@@ -96,7 +96,7 @@ def test_no_vector_is_left_out_silently() -> None:
     assert {vector["expect"] for vector in ESP} == {"ok", "dummy", "icv-fail", "bad-padding", "bad-pad-length"}
 
 
-@pytest.mark.rule("N-RX-6", "N-RX-8", "A-3", "N-SA-15", "A-31")
+@pytest.mark.rule("N-RX-6", "N-RX-8", "N-RX-18", "A-3", "N-SA-15", "A-31")
 @pytest.mark.parametrize("vector", [v for v in INBOUND if v["expect"] != "icv-fail"], ids=name)
 def test_a_nic_opens_the_published_packet_in_place(vector: dict[str, Any]) -> None:
     """Padding is the host's to judge, so what is wrong with it alone is opened too (N-RX-7)."""

@@ -75,7 +75,7 @@ def test_without_the_policy_nothing_asks_however_full_the_table_is() -> None:
     assert not made.driver.state.last_used
 
 
-@pytest.mark.rule("N-SA-22", "N-SA-19")
+@pytest.mark.rule("N-SA-22", "N-SA-19", "A-20")
 def test_an_association_stays_until_its_own_delete_and_then_there_is_room() -> None:
     made = nic(rows=2)
     first, second = made.added(native(A)), made.added(native(B))

@@ -162,6 +162,17 @@ def test_in_5_1_the_host_queries_and_sets_back_what_was_reported(abi: Abi, mediu
 
 
 @ABIS
+@pytest.mark.rule("N-CAP-4", "N-CAP-3")
+def test_in_5_1_the_host_says_where_its_packets_begin_and_that_it_is_the_same_in_all(abi: Abi) -> None:
+    for medium, kind, size in ((LinkMedium.ETHERNET, 2, 14), (LinkMedium.RAW_IP, 0, 0)):
+        offloader, recording = host("ndis51", abi, medium=medium, enable=False)
+        offloader.enable(medium)
+        # EncapsulationFormat stands behind version, size, reserved and OffsetFirstTask.
+        formats = [buffer[16:28] for buffer in recording.buffers(Oid.OID_TCP_TASK_OFFLOAD)]
+        assert formats == [b"".join(value.to_bytes(4, "little") for value in (kind, 1, size))] * 2
+
+
+@ABIS
 @pytest.mark.rule("N-CP6-5", "N-CP6-6")
 def test_in_6_x_the_host_sets_the_encapsulation_of_its_link(abi: Abi) -> None:
     for medium, kind, size in ((LinkMedium.ETHERNET, 0x6, 14), (LinkMedium.RAW_IP, 0x1, 0)):
