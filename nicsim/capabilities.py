@@ -127,6 +127,21 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True)
+class Keywords:
+    """The INF keywords that say what is on before any request comes: 0 disabled, 1 AH, 2 ESP, 3 both (N-CP6-8).
+
+    One less than the same settings in OID_TCP_OFFLOAD_PARAMETERS. They are for NDIS 6.x.
+    """
+
+    ipsec_offload_v1_ipv4: int = 3
+    """*IPsecOffloadV1IPv4."""
+    ipsec_offload_v2: int = 3
+    """*IPsecOffloadV2, which counts where version 2 is claimed for IPv6 too."""
+    ipsec_offload_v2_ipv4: int = 3
+    """*IPsecOffloadV2IPv4, which counts where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
     """When a driver does not write its tables again, though it should: what was offloaded is gone then (A-26)."""
 
@@ -154,5 +169,6 @@ class Capabilities:
     row_ticks: int = 0
     """How long a row operation takes the card, in polls of its driver; 0: no time at all."""
     losses: Losses = field(default_factory=Losses)
+    keywords: Keywords = field(default_factory=Keywords)
     readings: Readings = field(default_factory=Readings)
     other_tasks: OtherTasks = field(default_factory=OtherTasks)

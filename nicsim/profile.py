@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from nicsim.capabilities import (
     Capabilities,
+    Keywords,
     Losses,
     MakeRoom,
     NdisVersion,
@@ -128,6 +129,17 @@ class Timing(_Model):
     """Polls until a row is written or cleared; 0 for at once."""
 
 
+Keyword = Annotated[int, Field(ge=0, le=3)]
+
+
+class KeywordValues(_Model):
+    """What is on before any request: 0 disabled, 1 AH, 2 ESP, 3 both (N-CP6-8)."""
+
+    ipsec_offload_v1_ipv4: Keyword = 3
+    ipsec_offload_v2: Keyword = 3
+    ipsec_offload_v2_ipv4: Keyword = 3
+
+
 class Loss(_Model):
     """When the tables come back empty (A-26)."""
 
@@ -154,6 +166,7 @@ class Profile(_Model):
     tables: Tables = Tables()
     timing: Timing = Timing()
     loss: Loss = Loss()
+    keywords: KeywordValues = KeywordValues()
     version1: Version1 | None = None
     version2: Version2 | None = None
     checksums: Checksums = Checksums()
@@ -253,6 +266,7 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         make_room=MakeRoom(profile.tables.make_room),
         row_ticks=profile.timing.row_ticks,
         losses=Losses(**profile.loss.model_dump()),
+        keywords=Keywords(**profile.keywords.model_dump()),
         readings=Readings(**profile.readings.model_dump()),
         other_tasks=other_tasks(profile.checksums, profile.large_send),
     )

@@ -180,6 +180,8 @@ class Reason(Enum):
         "Another inbound association with this SPI and destination is offloaded; a NIC could not tell them apart.")
     DELETE_REQUESTED = (76, "delete-requested", "N-SA-22",
         "The driver asked for room on a received packet, and the host took this association and its partner back.")
+    ROUTE_MOVED = (79, "route-moved", "N-RST-7",
+        "The route has moved to another NIC, and the association has not been added there yet.")
     # --- a replayed frame that the card has no part in ---------------------------------------------------------------
     NOT_THIS_HOST = (80, "not-this-host", None,
         "The frame neither comes from nor goes to the host whose NIC this is.")

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nicsim.capabilities import Losses, MakeRoom, NdisVersion, OtherTasks, Readings, Version1Claims, Version2Claims
+from nicsim.capabilities import (
+    Keywords,
+    Losses,
+    MakeRoom,
+    NdisVersion,
+    OtherTasks,
+    Readings,
+    Version1Claims,
+    Version2Claims,
+)
 from nicsim.errors import InputError
 from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names
 from offload_oids.task_offload import NdisTaskTcpIpChecksum, NdisTaskTcpLargeSend, TaskChecksumV4, TaskChecksumV6
@@ -71,6 +80,10 @@ row_ticks = 5
 [loss]
 on_reset = true
 on_d3 = true
+[keywords]
+ipsec_offload_v1_ipv4 = 0
+ipsec_offload_v2 = 1
+ipsec_offload_v2_ipv4 = 2
 [version1]
 encryption = ["DES"]
 integrity = ["MD5"]
@@ -106,6 +119,7 @@ ipv6 = true
     assert (made.name, made.about, made.encapsulations) == ("own", "what it is", 0x11)
     assert (made.inbound_rows, made.outbound_rows, made.parser_rows, made.address_rows) == (1, 2, 3, 4)
     assert (made.make_room, made.row_ticks, made.losses) == (MakeRoom.LEAST_RECENTLY_USED, 5, Losses(True, True))
+    assert made.keywords == Keywords(0, 1, 2)
     assert made.version1 == Version1Claims(
         des=True, triple_des=False, null_esp=False, md5=True, sha_1=False, transport=False, tunnel=True,
         send=True, receive=False, ipv4_options=True, udp_esp=0x40,
@@ -171,6 +185,7 @@ WRONG = [
     (GOOD + "[timing]\nrow_ticks = 1.5", "timing.row_ticks: Input should be a valid integer, not 1.5"),
     (GOOD + "[timing]\npolls = 1", "timing.polls: Extra inputs are not permitted"),
     (GOOD + '[loss]\non_d3 = "yes"', "loss.on_d3: Input should be a valid boolean, not 'yes'"),
+    (GOOD + "[keywords]\nipsec_offload_v2 = 4", "keywords.ipsec_offload_v2: Input should be less than or equal to 3"),
     (GOOD + "[loss]\non_d2 = true", "loss.on_d2: Extra inputs are not permitted"),
     (GOOD + f'[tables]\nmake_room = "{"x" * 999}"', f"not '{'x' * 39}..."),
     (GOOD + '[readings]\nkey_order = "x"', "readings.key_order: Extra inputs are not permitted"),

@@ -22,7 +22,7 @@ from nicsim.boundary import (
     TaskWords,
 )
 from nicsim.capabilities import Capabilities, MakeRoom, NdisVersion
-from nicsim.driver import control, enabling, power, room, sending
+from nicsim.driver import control, power, reports, room, sending
 from nicsim.driver.handles import DriverState
 from nicsim.driver.indicate import Words
 from nicsim.reasons import Reason
@@ -49,8 +49,10 @@ class ReferenceDriver:
         if self.state.capabilities.ndis is NdisVersion.NDIS_5_1:
             return OffloadAttributes()
         encapsulations = self.state.capabilities.encapsulations
-        report = enabling.offload_report(self.state, encapsulations, encapsulations)
-        return OffloadAttributes(current_configuration=report, hardware_capabilities=report)
+        current = reports.current_report(self.state, encapsulations, encapsulations)
+        return OffloadAttributes(
+            current_configuration=current, hardware_capabilities=reports.hardware_report(self.state)
+        )
 
     def request(self, request: OidRequest) -> OidResult:
         """An ordinary OID request."""

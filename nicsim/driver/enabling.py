@@ -1,4 +1,4 @@
-"""Capabilities and enabling: what the card says it can do, and the requests that switch it on and off.
+"""Enabling: the requests that ask what the card can do, and switch it on and off.
 
 NDIS 5.1 asks and enables with OID_TCP_TASK_OFFLOAD (N-CAP-*). NDIS 6.x reads the driver's report and enables with
 OID_OFFLOAD_ENCAPSULATION, after which the driver indicates its new configuration (N-CP6-*). Before either, and after
@@ -12,43 +12,34 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import astuple, replace
 
-from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, StatusIndication, Table
-from nicsim.capabilities import Capabilities, OtherTasks, Version1Claims, Version2Claims
+from nicsim.boundary import CardControl, Combination, OidRequest, OidResult, Table
+from nicsim.capabilities import OtherTasks, Version1Claims, Version2Claims
 from nicsim.driver.handles import OWN_PARSER_ROW, Configuration, DriverState, version2_left
 from nicsim.driver.operations import Operation, RowOperation, Steps, clear
-from nicsim.driver.other_tasks import checksum_report, coexistence, large_send_reports, with_tasks
+from nicsim.driver.other_tasks import with_tasks
+from nicsim.driver.reports import Task, claimed_tasks, current_config, current_report, leaves, task_entry
 from nicsim.driver.withdrawal import exchange_rows
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus
-from offload_oids.layout import Structure, c_name, size_of, size_through
+from offload_oids.layout import c_name, size_of, size_through
 from offload_oids.ndis_offload import (
     FamilyEncapsulation,
     IpsecOffloadV2UdpEsp,
     NdisEncapsulations,
-    NdisIpsecOffloadV1,
-    NdisIpsecOffloadV2,
     NdisObjectHeader,
     NdisObjectType,
     NdisOffloadEncapsulation,
-    NdisOffloadRevision1,
-    NdisOffloadRevision2,
     NdisOffloadSet,
-    ipsec_v1_of_task,
 )
-from offload_oids.ndis_requests import build_status_indication
 from offload_oids.task_offload import (
     NDIS_TASK_OFFLOAD_VERSION,
     NdisEncapsulation,
-    NdisTask,
     NdisTaskIpsec,
     NdisTaskOffload,
     NdisTaskOffloadHeader,
     NdisTaskTcpIpChecksum,
     NdisTaskTcpLargeSend,
-    TaskIpsecSupported,
-    TaskIpsecV4Ah,
-    TaskIpsecV4Esp,
     UdpEspParseFlags,
     build_tasks,
     walk_tasks,
@@ -65,9 +56,6 @@ LINK_BITS: dict[int, int] = {
     NdisEncapsulation.LLC_SNAP_ROUTED_Encapsulation: SNAP,
     NdisEncapsulation.UNSPECIFIED_Encapsulation: RAW_IP,
 }
-
-INDICATION_BASE = 0x2000
-"""Where the driver keeps what it indicates; pointers count from there."""
 
 NOTHING_ENABLED = Version1Claims(
     des=False, triple_des=False, null_esp=False, md5=False, sha_1=False,
@@ -200,22 +188,6 @@ def requested_claims(
     return enabled, tasks
 
 
-Task = NdisTaskIpsec | NdisTaskTcpIpChecksum | NdisTaskTcpLargeSend
-
-
-def claimed_tasks(capabilities: Capabilities) -> dict[int, Task]:
-    """Every task the card claims, by its number; one that is all zero is not claimed (N-CAP-6, N-CAP-7)."""
-    other = capabilities.other_tasks
-    tasks: dict[int, Task] = {}
-    if any(leaves(astuple(other.checksum))):
-        tasks[NdisTask.TcpIpChecksumNdisTask] = other.checksum
-    if (ipsec := task_ipsec(capabilities.version1)) is not None:
-        tasks[NdisTask.IpSecNdisTask] = ipsec
-    if other.large_send.max_off_load_size:
-        tasks[NdisTask.TcpLargeSendNdisTask] = other.large_send
-    return tasks
-
-
 def enabled_claims(task: NdisTaskIpsec) -> Version1Claims:
     """NDIS_TASK_IPSEC of an enabling set as claims; zero means not enabled (N-CAP-9)."""
     esp, hashes = task.v4_esp, task.v4_ah
@@ -249,54 +221,6 @@ def is_within(asked: Task, claimed: Task) -> bool:
         )
     pairs = zip(leaves(astuple(asked)), leaves(astuple(claimed)), strict=True)
     return all(want & ~have == 0 for want, have in pairs)
-
-
-def leaves(values: tuple[object, ...]) -> list[int]:
-    """The numbers of a nested tuple, in order."""
-    flat: list[int] = []
-    for value in values:
-        flat.extend(leaves(value) if isinstance(value, tuple) else [value] if isinstance(value, int) else [])
-    return flat
-
-
-def task_entry(number: int, task: Task, abi: Abi) -> NdisTaskOffload:
-    """The chain entry of a task (N-CAP-7, N-CAP-8)."""
-    buffer = task.pack(abi)
-    return NdisTaskOffload(
-        version=NDIS_TASK_OFFLOAD_VERSION, task=number, task_buffer_length=len(buffer), task_buffer=buffer
-    )
-
-
-def task_ipsec(claims: Version1Claims | None) -> NdisTaskIpsec | None:
-    """The claims in the words of NDIS 5.1 (N-CAP-9, N-CAP-10)."""
-    if claims is None:
-        return None
-    return NdisTaskIpsec(
-        supported=TaskIpsecSupported(
-            ah_esp_combined=int(claims.ah_esp_combined),
-            transport_tunnel_combined=int(claims.transport_tunnel_combined),
-            v4_options=int(claims.ipv4_options),
-            reserved=claims.udp_esp,
-        ),
-        # The hashes are usable for ESP too; AH itself is not claimed while Transport and Tunnel are zero here.
-        v4_ah=TaskIpsecV4Ah(
-            md5=int(claims.md5),
-            sha_1=int(claims.sha_1),
-            transport=int(claims.ah and claims.transport),
-            tunnel=int(claims.ah and claims.tunnel),
-            send=int(claims.ah and claims.send),
-            receive=int(claims.ah and claims.receive),
-        ),
-        v4_esp=TaskIpsecV4Esp(
-            des=int(claims.des),
-            triple_des=int(claims.triple_des),
-            null_esp=int(claims.null_esp),
-            transport=int(claims.transport),
-            tunnel=int(claims.tunnel),
-            send=int(claims.send),
-            receive=int(claims.receive),
-        ),
-    )
 
 
 # --- NDIS 6.x --------------------------------------------------------------------------------------------------
@@ -350,15 +274,7 @@ def configure(state: DriverState, wanted: Configuration) -> Generator[Operation,
     state.control = control_for(state)
     yield state.control
     ipv4, ipv6 = wanted.encapsulations or (state.capabilities.encapsulations,) * 2
-    yield current_config(offload_report(state, ipv4, ipv6), state.abi)
-
-
-def current_config(report: bytes, abi: Abi) -> StatusIndication:
-    """NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG, which carries NDIS_OFFLOAD (N-CP6-1)."""
-    status = NdisStatus.TASK_OFFLOAD_CURRENT_CONFIG
-    return StatusIndication(
-        status, report, build_status_indication(status, report, abi, INDICATION_BASE), INDICATION_BASE
-    )
+    yield current_config(current_report(state, ipv4, ipv6), state.abi)
 
 
 def needs_own_parser_row(state: DriverState, wanted: Configuration) -> bool:
@@ -437,44 +353,3 @@ def combinations(version1: Version1Claims | None, version2: Version2Claims | Non
         for flag2, combination in VERSION_2_COMBINATIONS.items():
             enabled |= combination if version2.udp_esp & flag2 else Combination(0)
     return int(enabled)
-
-
-def offload_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
-    """NDIS_OFFLOAD of the NDIS version, with the encapsulations of each family (N-CP6-1 to N-CP6-4)."""
-    task = task_ipsec(state.version1)
-    v1 = ipsec_v1_of_task(task, ipv4) if task else NdisIpsecOffloadV1()
-    v2 = ipsec_v2_report(state.version2, ipv4 | ipv6)
-    checksum = checksum_report(state.tasks, ipv4, ipv6)
-    lso_v1, lso_v2 = large_send_reports(state.tasks, ipv4, ipv6)
-    report: Structure
-    if state.capabilities.version2 is None:
-        header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))
-        report = NdisOffloadRevision1(header, checksum, lso_v1, v1, lso_v2)
-    else:
-        header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 2, size_of(NdisOffloadRevision2, state.abi))
-        report = NdisOffloadRevision2(header, checksum, lso_v1, v1, lso_v2, coexistence(state.version2), v2)
-    return report.pack(state.abi)
-
-
-def ipsec_v2_report(claims: Version2Claims | None, encapsulations: int) -> NdisIpsecOffloadV2:
-    """The claims in the words of NDIS 6.1 (N-V2-1)."""
-    if claims is None:
-        return NdisIpsecOffloadV2()
-    return NdisIpsecOffloadV2(
-        encapsulation=encapsulations,
-        ipv6_supported=int(claims.ipv6),
-        ipv4_options=int(claims.ip_options),
-        ipv6_non_ipsec_extension_headers=int(claims.extension_headers),
-        ah=int(claims.ah),
-        esp=int(claims.esp),
-        ah_esp_combined=int(claims.ah_esp_combined),
-        transport=int(claims.transport),
-        tunnel=int(claims.tunnel),
-        transport_tunnel_combined=int(claims.transport_tunnel_combined),
-        lso_supported=int(claims.lso_supported),
-        extended_sequence_numbers=int(claims.extended_sequence_numbers),
-        udp_esp=claims.udp_esp,
-        authentication_algorithms=claims.authentication,
-        encryption_algorithms=claims.encryption,
-        sa_offload_capacity=claims.sa_capacity,
-    )

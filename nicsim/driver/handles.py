@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from nicsim.boundary import AddressRow, CardControl, ParserRow, SaRow, Table, UdpType
-from nicsim.capabilities import Capabilities, OtherTasks, Version1Claims, Version2Claims
+from nicsim.capabilities import Capabilities, NdisVersion, OtherTasks, Version1Claims, Version2Claims
 from offload_oids import Abi
 from offload_oids.offload_parameters import (
     IpsecV1Parameter,
@@ -110,7 +110,7 @@ class Configuration:
     """IPv4 and IPv6, as OID_OFFLOAD_ENCAPSULATION set them; None before the first set, when the card is off."""
     ipsec_v1: int = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_AND_ESP_ENABLED
     ipsec_v2: int = IpsecV2Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED
-    """What OID_TCP_OFFLOAD_PARAMETERS leaves of each version; all of it before the first set (N-CP6-7, N-CP6-8)."""
+    """What OID_TCP_OFFLOAD_PARAMETERS leaves of each version; what the keywords say before the first set (N-CP6-7)."""
 
 
 def version1_left(claims: Version1Claims | None, setting: int) -> Version1Claims | None:
@@ -176,6 +176,11 @@ class DriverState:
             Table.PARSER: Slots(claims.parser_rows),
             Table.ADDRESS: Slots(claims.address_rows),
         }
+        if claims.ndis is not NdisVersion.NDIS_5_1:
+            keywords, has_ipv6 = claims.keywords, claims.version2 is not None and claims.version2.ipv6
+            version2 = keywords.ipsec_offload_v2 if has_ipv6 else keywords.ipsec_offload_v2_ipv4
+            # The keywords count from one less than the parameters (N-CP6-8).
+            self.configuration = Configuration(ipsec_v1=keywords.ipsec_offload_v1_ipv4 + 1, ipsec_v2=version2 + 1)
 
     @property
     def version1(self) -> Version1Claims | None:

@@ -3,7 +3,7 @@
 5.1 has them as tasks of OID_TCP_TASK_OFFLOAD, 6.x as members of NDIS_OFFLOAD; the claims are the same data. They wait
 for the same enabling as IPsec does.
 
-Called by enabling.py.
+Called by enabling.py and reports.py.
 """
 
 from __future__ import annotations

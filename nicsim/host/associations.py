@@ -111,7 +111,9 @@ class AssociationDatabase:
         if pair.inbound is not None:
             self._inbound.pop((pair.inbound.sa.spi, pair.inbound.sa.dst), None)
         self._unlist(pair)
-        return self._offer_again() if self._take_off_nic(pair) else []
+        had_some = self._take_off_nic(pair)
+        self._take_off_left_nics(pair)
+        return self._offer_again() if had_some else []
 
     def move(self, number: int, remote: Endpoint) -> list[SaPlaced]:
         """The peer is at another address or port now: both directions follow, and are offered to the NIC anew."""
@@ -119,6 +121,7 @@ class AssociationDatabase:
         if pair is None:
             return []
         self._take_off_nic(pair)
+        self._take_off_left_nics(pair)
         self._unlist(pair)
         pair.remote = remote.address
         for held in pair.directions():
@@ -172,6 +175,37 @@ class AssociationDatabase:
         """A packet was judged: the NIC must know where its sequence numbers are (N-V2-13)."""
         if isinstance(held.outcome, Offloaded):
             self.offloader.keep_up(held.outcome, held.sa.window.top)
+        for offloader, left in held.left_behind:
+            offloader.keep_up(left, held.sa.window.top)
+
+    def _take_off_left_nics(self, pair: Pair) -> None:
+        for held in pair.directions():
+            for offloader, offloaded in held.left_behind:
+                offloader.delete(offloaded)
+            held.left_behind.clear()
+
+    def route_moved(self, offloader: Offloader) -> list[SaPlaced]:
+        """The route goes through another NIC now: all is in software there, and the old NIC keeps what it has until
+        it ends (N-RST-7)."""
+        left, self.offloader = self.offloader, offloader
+        self._no_room.clear()
+        placed = []
+        for pair in self.pairs.values():
+            for held in pair.directions():
+                if isinstance(held.outcome, Offloaded):
+                    held.left_behind.append((left, held.outcome))
+                held.outcome = held.take_back_from(offloader) or InSoftware(Reason.ROUTE_MOVED)
+                placed.append(self._placed(pair, held))
+        return placed
+
+    def offer_all(self) -> list[SaPlaced]:
+        """Offer the NIC of the route every association that it does not have."""
+        waiting = [pair for pair in self.pairs.values() if not all(held.on_nic for held in pair.directions())]
+        placed = []
+        for pair in waiting:
+            self._take_off_nic(pair)
+            placed += self._place(pair)
+        return placed
 
     def make_room(self, pair: Pair, held: HeldAssociation) -> list[SaPlaced]:
         """The NIC asked for room with a packet of this association: it and its partner go to software (N-SA-22)."""

@@ -29,14 +29,14 @@ class Egress:
     def __init__(self, binding: Binding, link: Link, random: Callable[[int], bytes], plain_word: bytes) -> None:
         """`plain_word` is the out-of-band word of a frame that the NIC has nothing to do with."""
         self.link = link
-        self._binding = binding
+        self.binding = binding
         self._random = random
         self._plain_word = plain_word
         self._identification = 0
 
     def in_the_clear(self, ip_packet: bytes) -> Iterator[HostEvent]:
         """Send an IP packet as it is."""
-        result = self._binding.send(self.link.frame(ip_packet), self._plain_word)
+        result = self.binding.send(self.link.frame(ip_packet), self._plain_word)
         if result.status == NdisStatus.SUCCESS:
             yield FrameSent(result.frame)
         else:
@@ -60,7 +60,7 @@ class Egress:
         reason = held.why_software
         if reason is None:
             handed_down = self.link.frame(framed(held.association, ip_packet, sequence=low))
-            result = self._binding.send(handed_down, held.transmit_word)
+            result = self.binding.send(handed_down, held.transmit_word)
             if result.status == NdisStatus.SUCCESS:
                 held.packets_by_nic += 1
                 held.octets += len(ip_packet)

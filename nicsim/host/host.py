@@ -85,8 +85,8 @@ class Host:
         self.address = config.ike.address
         self.policies = policies or PolicyDatabase()
         self.peer = IkePeer(config.ike, random)
-        self.offloader = Offloader(binding, config.ndis, readings=config.readings)
-        self.offloader.enable(config.link.medium)
+        self._offloaders: list[Offloader] = []
+        self.offloader = self._offloader_for(binding)
         self.associations = AssociationDatabase(self.offloader, config.replay_window)
         # The daemon's two; only the one for NAT traversal is marked from the start.
         self.sockets = UdpSockets.of(
@@ -133,6 +133,26 @@ class Host:
         """End everything that was negotiated, and tell the peers."""
         self.peer.close(now)
         self._collect(now)
+
+    def move_route(self, binding: Binding) -> None:
+        """Everything goes through another NIC from now on, in software until `offload_again` (N-RST-7).
+
+        What a NIC that the route comes back to still has is used there at once.
+        """
+        known = next((one for one in self._offloaders if one.binding is binding), None)
+        self.offloader = known or self._offloader_for(binding)
+        self._egress.binding = binding
+        self._events += self.associations.route_moved(self.offloader)
+
+    def _offloader_for(self, binding: Binding) -> Offloader:
+        offloader = Offloader(binding, self.config.ndis, readings=self.config.readings)
+        offloader.enable(self.config.link.medium)
+        self._offloaders.append(offloader)
+        return offloader
+
+    def offload_again(self) -> None:
+        """Offer the NIC of the route every association that it does not have."""
+        self._events += self.associations.offer_all()
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -210,9 +230,13 @@ class Host:
 
     # --- in ----------------------------------------------------------------------------------------------------
 
-    def receive(self, now: float, indication: Indication) -> None:
-        """Take a frame that the NIC indicated. Raises OffloadProtocolError for words that no miniport may write."""
-        for item in self._ingress.receive(now, indication):
+    def receive(self, now: float, indication: Indication, through: Binding | None = None) -> None:
+        """Take a frame that the NIC indicated, or one `through` which the route went before.
+
+        Raises OffloadProtocolError for words that no miniport may write.
+        """
+        left = None if through is self.offloader.binding else through
+        for item in self._ingress.receive(now, indication, left):
             match item:
                 case UdpDatagram():
                     self.peer.receive(now, item)

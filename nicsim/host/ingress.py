@@ -10,9 +10,9 @@ Called by host/host.py, which does what is to be done with the IKE daemon in bet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from nicsim.boundary import Indication, UdpType
+from nicsim.boundary import Binding, Indication, UdpType
 from nicsim.errors import Malformed
 from nicsim.events import Endpoint, EspReceived, HostEvent, PacketDelivered, PacketDropped, UdpDatagram
 from nicsim.host import transport
@@ -47,6 +47,7 @@ class Arrival:
     frame: bytes
     packet: Packet
     word: transport.ReceiveWord
+    through: Binding | None = None
 
 
 Item = HostEvent | UdpDatagram | SeenAt
@@ -78,8 +79,11 @@ class Ingress:
         self._repair = repair
         self._reassembler = Reassembler()
 
-    def receive(self, now: float, indication: Indication) -> Iterator[Item]:
-        """Everything that comes of one frame. Raises OffloadProtocolError for words that no miniport may write."""
+    def receive(self, now: float, indication: Indication, through: Binding | None = None) -> Iterator[Item]:
+        """Everything that comes of one frame. Raises OffloadProtocolError for words that no miniport may write.
+
+        `through` is the NIC that it came through, where the route has left that one; None for the route's own.
+        """
         frame, word = indication.frame, self._words.read(indication.ipsec)
         try:
             packet = parse_frame(frame, self._link_type)
@@ -91,7 +95,7 @@ class Ingress:
         except Malformed as error:
             yield PacketDropped(True, Reason.MALFORMED, str(error))
             return
-        arrival = Arrival(frame, packet, word)
+        arrival = Arrival(frame, packet, word, through)
         if packet.dst != self._own:
             yield from self._in_the_clear(arrival)
         elif packet.protocol == PROTOCOL_UDP and (socket := self._sockets.find(packet)):
@@ -115,7 +119,7 @@ class Ingress:
             if not arrival.word.crypto_done:  # the classic way; what the NIC has opened is read where it lies
                 native = stripped(arrival.frame, packet, at)
                 packet = parse_frame(native, LinkType.RAW)
-                arrival, at, end = Arrival(native, packet, arrival.word), packet.payload, packet.end
+                arrival, at, end = replace(arrival, frame=native, packet=packet), packet.payload, packet.end
             yield from self._esp(arrival, at, end, udp_type, source)
 
     # --- ESP ---------------------------------------------------------------------------------------------------
@@ -137,11 +141,13 @@ class Ingress:
             held.packets_dropped += 1
             yield PacketDropped(True, Reason.OTHER_ENCAPSULATION, f"SPI 0x{spi:08x} came as {udp_type.name}")
             return
-        judgement = transport.receive(held.sa, arrival.word, arrival.frame, esp, end, offloaded=held.on_nic)
+        judgement = transport.receive(
+            held.sa, arrival.word, arrival.frame, esp, end, offloaded=held.is_on(arrival.through)
+        )
         opened_by = judgement.opened_by.value if judgement.opened_by else None
         yield EspReceived(pair.number, spi, sequence, judgement.verdict.value, opened_by)
         self._associations.keep_up(held)
-        if arrival.word.sa_delete_request:
+        if arrival.word.sa_delete_request and arrival.through is None:
             yield from self._associations.make_room(pair, held)
         if judgement.verdict is not transport.HostVerdict.ACCEPTED:
             held.packets_dropped += 1

@@ -6,15 +6,15 @@ Made from what IKE agreed on, or one direction at a time from setkey text. host/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from nicsim.boundary import UdpType
+from nicsim.boundary import Binding, UdpType
 from nicsim.errors import InputError
 from nicsim.events import AssociationsReady, Endpoint, Role, Selector
 from nicsim.holdings import AssociationLine, Standing
 from nicsim.host.inner_checksums import AddressPair
-from nicsim.host.offloader import Offloaded
+from nicsim.host.offloader import Offloaded, Offloader
 from nicsim.host.policy import TrafficSelector
 from nicsim.host.replay_window import ReplayWindow
 from nicsim.host.setkey import SaStatement
@@ -47,6 +47,8 @@ class HeldAssociation:
     # The packets that it is for, in its direction.
     selector: TrafficSelector
     outcome: Offloaded | InSoftware = NOT_YET_PLACED
+    # NICs that the route has left: they have it until it ends (N-RST-7).
+    left_behind: list[tuple[Offloader, Offloaded]] = field(default_factory=list)
     # The out-of-band word with which its packets are handed to the NIC.
     transmit_word: bytes = b""
     # Of the last packet sent.
@@ -78,6 +80,20 @@ class HeldAssociation:
     def on_nic(self) -> bool:
         """Whether the NIC has it."""
         return isinstance(self.outcome, Offloaded)
+
+    def is_on(self, through: Binding | None) -> bool:
+        """Whether a NIC has it: that of the route (None), or one that the route has left."""
+        if through is None:
+            return self.on_nic
+        return any(offloader.binding is through for offloader, _ in self.left_behind)
+
+    def take_back_from(self, offloader: Offloader) -> Offloaded | None:
+        """What a NIC has that the route comes back to."""
+        for one in self.left_behind:
+            if one[0] is offloader:
+                self.left_behind.remove(one)
+                return one[1]
+        return None
 
     @property
     def why_software(self) -> Reason | None:

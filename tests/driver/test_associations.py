@@ -798,3 +798,49 @@ def test_version_1_deletes_do_not_reach_version_2_associations() -> None:
     nic.refuses(nic.delete_sa(handle), INVALID, Reason.UNKNOWN_SA_HANDLE)
     nic.refuses(nic.delete_udpesp(handle), INVALID, Reason.UNKNOWN_SA_HANDLE)
     assert nic.snapshot() == before
+
+
+# --- versions of NDIS, and of its pages ------------------------------------------------------------------------------
+
+
+@ABIS
+@pytest.mark.rule("N-CP6-9")
+def test_6_0_takes_the_requests_of_5_1_byte_for_byte_with_the_same_outcome(abi: Abi) -> None:
+    journeys = []
+    for profile in ("ndis51", "ndis60"):
+        nic = bench(capabilities(profile), abi)
+        handle, entry = nic.added_udpesp(udpesp())
+        results = [
+            nic.add_udpesp(udpesp(spi=SPI + 1)),
+            nic.add_udpesp(udpesp(entry=entry, spi=SPI + 2, port=4501)),
+            nic.add_udpesp(udpesp(flags=OUTBOUND)),
+            nic.add_udpesp(udpesp(kind=IKE_TYPE, spi=SPI + 3)),
+            nic.add_udpesp(udpesp(entry=0x7770)),
+            nic.add_udpesp(udpesp(num_sas=3)),
+            nic.add_sa(sa()),
+            nic.delete_udpesp(handle),
+            nic.delete_udpesp(handle),
+            nic.delete_udpesp(handles_of(nic.add_udpesp(udpesp(spi=SPI + 4)), abi)[0], entry),
+        ]
+        journeys.append(([(one.status, one.buffer, one.bytes_read) for one in results], nic.rows))
+    assert journeys[0] == journeys[1]
+    assert {status for status, _, _ in journeys[0][0]} == {NdisStatus.SUCCESS, INVALID}
+
+
+@ABIS
+@pytest.mark.rule("N-VER-2", "A-9")
+def test_the_handle_of_a_plain_delete_is_as_wide_as_a_pointer(abi: Abi) -> None:
+    nic = bench(abi=abi)
+    width = {Abi.X86: 4, Abi.X64: 8}[abi]
+    if abi is Abi.X64:  # two handles that are the same in their lower 32 bits
+        low = nic.added(sa())
+        nic.driver.state._last_handle = (1 << 32) + low - 8
+        high = nic.added(sa(sec_assoc=(esp_element(SPI + 1),)))
+        assert high - low == 1 << 32
+    else:
+        high = nic.added(sa(sec_assoc=(esp_element(SPI + 1),)))
+    short = nic.set(Oid.OID_TCP_TASK_IPSEC_DELETE_SA, high.to_bytes(width, "little")[:-1])
+    assert (short.status, short.bytes_needed) == (NdisStatus.INVALID_LENGTH, width)
+    done = nic.set(Oid.OID_TCP_TASK_IPSEC_DELETE_SA, high.to_bytes(width, "little"))
+    assert (done.status, done.bytes_read) == (NdisStatus.SUCCESS, width)
+    assert [row.spi for row in nic.rows[Table.INBOUND].values()] == ([SPI] if abi is Abi.X64 else [])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nicsim.boundary import OidResult, RequestKind, Table
-from nicsim.capabilities import NdisVersion, OtherTasks
+from nicsim.capabilities import Keywords, NdisVersion, OtherTasks
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
 from offload_oids.ndis_offload import NdisOffloadRevision2
@@ -142,6 +142,35 @@ def test_what_is_taken_away_is_no_longer_reported_nor_taken_and_comes_back() -> 
         assert (now.ipsec_v1.ipv4_esp.des, now.ipsec_v2.esp) == (1, 1)
     nic.added(sa())
     nic.added_v2(v2(5))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("keyword", "on"), [(0, (0, 0)), (1, (1, 0)), (2, (0, 1)), (3, (1, 1))])
+@pytest.mark.parametrize("has_ipv6", [False, True])
+@pytest.mark.rule("N-CP6-8", "N-CP6-1")
+def test_a_keyword_says_what_is_on_before_any_request(version: int, keyword: int, on: tuple[int, int], has_ipv6: bool):
+    name = "ipsec_offload_v1_ipv4" if version == 1 else "ipsec_offload_v2" if has_ipv6 else "ipsec_offload_v2_ipv4"
+    nic = bench(capabilities(version2={"ipv6": has_ipv6}, keywords=Keywords(**{name: keyword})), initialize=False)
+    attributes = nic.driver.initialize()
+    current, hardware = (
+        NdisOffloadRevision2.unpack(raw, nic.abi)
+        for raw in (attributes.current_configuration, attributes.hardware_capabilities)
+    )
+
+    def ah_and_esp(of: NdisOffloadRevision2, number: int) -> tuple[int, int]:
+        v1, v2_ = of.ipsec_v1, of.ipsec_v2
+        return (v1.ipv4_ah.transport, v1.ipv4_esp.des) if number == 1 else (v2_.ah, v2_.esp)
+
+    # What the card can do does not depend on it, and neither does the other version.
+    assert ah_and_esp(current, version) == on
+    assert ah_and_esp(current, 3 - version) == ah_and_esp(hardware, 1) == ah_and_esp(hardware, 2) == (1, 1)
+    nic.enable()
+    esp_taken = SUCCESS if on[1] else UNSUPPORTED
+    assert (nic.add_sa(sa()) if version == 1 else nic.add_v2(v2())).status == esp_taken
+    # The same setting by request is one more than by keyword.
+    both = ipsec(BOTH, BOTH if has_ipv6 else 0, 0 if has_ipv6 else BOTH)
+    assert nic.set(PARAMETERS, both).status == SUCCESS
+    assert ah_and_esp(report(nic), version) == (1, 1)
 
 
 @pytest.mark.rule("N-CP6-7")

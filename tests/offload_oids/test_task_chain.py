@@ -70,8 +70,8 @@ def test_no_tasks_are_a_header_alone(abi: Abi) -> None:
 def test_offset_first_task_is_a_ulong_and_small_values_read_the_same_as_a_uchar() -> None:
     buffer = build_tasks(HEADER, (ipsec(Abi.X86),), Abi.X86)
     assert buffer[12] == int.from_bytes(buffer[12:16], "little") == 28
-    far = chain(0x11C, (0, 0, b""), gap=0x100)
-    assert len(walk_tasks(far, Abi.X86)[1]) == 1
+    far = chain(0x11C, (0, 4, b"task"), gap=0x100)
+    assert [entry.task_buffer for entry in walk_tasks(far, Abi.X86)[1]] == [b"task"]
 
 
 @pytest.mark.parametrize(
