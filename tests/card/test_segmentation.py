@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from nicsim.boundary import NO_TASKS, LargeSend, SendResult, TaskWords, UdpType
+from nicsim.boundary import NO_TASKS, LargeSend, LargeSent, SendResult, TaskWords, UdpType
 from nicsim.capabilities import Capabilities, NdisVersion, OtherTasks
 from nicsim.host.other_tasks import TaskWriter, frame_large_send
 from nicsim.host.software_ipsec import CoveringAh, SecurityAssociation
@@ -339,6 +339,7 @@ BAD = {
     "cut": (FRAME[:-1], WORDS),
     "no ip": (FRAME[:12] + b"\x08\x06" + FRAME[14:], WORDS),
     "ends in the iv": (ethernet(oracle_tcp.ip(LOCAL, PEER, 17, b"\x11\x94\x11\x94\0\x14\0\0" + FRAME[42:54])), WORDS),
+    "ends in the tcp header": (SMALL[:16] + b"\0\x47" + SMALL[18:38] + b"\0\x33" + SMALL[40:85], WORDS),
     "empty": (b"", WORDS),
 }
 
@@ -347,6 +348,8 @@ BAD = {
 @pytest.mark.parametrize("framed", BAD.values(), ids=BAD)
 def test_what_is_not_framed_as_a_large_send_fails_whole(framed: tuple[bytes, TaskWords]) -> None:
     refused(GOOD, "ndis61", Reason.BAD_LARGE_SEND, framed)
+    card = host_with([GOOD.sa], "ndis61").nic.card
+    assert card.send_large(framed[0], 0, LargeSend(0)) == LargeSent((), 0, Reason.BAD_LARGE_SEND)
 
 
 @pytest.mark.rule("N-V2-15")
@@ -361,6 +364,39 @@ def test_the_most_that_was_claimed_is_cut_and_a_byte_more_is_not() -> None:
     for length, reason in ((65380, Reason.SEALED), (65450, Reason.BAD_LARGE_SEND)):
         large = Large(outbound(), tcp=replace(LARGE, payload=bytes(length)), mss=0xFFFFF)
         assert large.sent(host_with([large.sa], everything)).reason is reason
+
+
+@pytest.mark.rule("N-V2-5")
+def test_without_tcp_options_the_claim_to_them_is_not_needed() -> None:
+    claims = load_profile("ndis61")
+    other = replace(claims.other_tasks.large_send, tcp_options=0, ip_options=0)
+    large = Large(outbound())
+    check(large, large.sent(host_with([large.sa], replace(claims, other_tasks=OtherTasks(large_send=other)))))
+
+
+@pytest.mark.rule("A-35", "N-V2-5")
+def test_a_lone_native_association_may_be_of_either_portion_and_its_large_sends_are_cut() -> None:
+    claims = load_profile("ndis61")
+    large = Large(outbound(AES, UdpType.NATIVE))
+    readings = replace(claims.readings, lone_native_esp_is_transport=False)
+    check(large, large.sent(host_with([large.sa], replace(claims, readings=readings))))
+
+
+@pytest.mark.rule("N-V2-15")
+def test_a_single_segment_is_cut_where_the_card_claims_to() -> None:
+    claims = load_profile("ndis61")
+    size = replace(claims.other_tasks.large_send, max_off_load_size=0xFFFF, min_segment_count=1)
+    capabilities = replace(claims, other_tasks=OtherTasks(large_send=size))
+    large = Large(outbound(), tcp=replace(LARGE, payload=b"1"))
+    check(large, large.sent(host_with([large.sa], capabilities)))
+    nothing = Large(outbound(), tcp=replace(LARGE, payload=b""))
+    refused(nothing, capabilities, Reason.BAD_LARGE_SEND)
+    # As long as IP can say: 65535 bytes, without IPsec.
+    packet = oracle_tcp.make(LOCAL, PEER, Tcp(1, ACK, bytes(0xFFFF - 40)))
+    words = TaskWords(large_send=WRITER.large_send(0xFFFFF, 34, 4))
+    host = host_with([], capabilities)
+    sent = host.nic.send(MAC + packet, host.offloader.transmit_word(0), b"", words)
+    assert (sent.reason, len(sent.frame), sent.more) == (Reason.TASKS_DONE, 14 + 0xFFFF, ())
 
 
 @pytest.mark.rule("N-TX-7")
