@@ -124,6 +124,8 @@ class Indication:
     ipsec: bytes
     header: bytes = b""
     checksum: bytes = b""
+    split: int = 0
+    """Where the second of the frame's two buffers begins, header and data; 0 where it has one (N-RX-18)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +415,8 @@ class CardControl(Structure):
     """The least number of segments that a large send must come to."""
     large_send_options: UCHAR = 0
     """`ChecksumTask` bits of the options that a large send may have."""
+    header_split: ULONG = 0
+    """The longest header buffer of a received frame that is split, in bytes; 0 is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,6 +465,8 @@ class Descriptor(Structure):
     """The row of the transport portion, where both portions were checked; its payload is the one meant above."""
     checksums: UCHAR = 0
     """`ChecksumResult` bits."""
+    split: ULONG = 0
+    """Where the data buffer begins, if the card splits frames and has split this one; else 0 (N-RX-18)."""
 
 
 Row = SaRow | ParserRow | AddressRow

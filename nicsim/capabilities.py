@@ -170,5 +170,7 @@ class Capabilities:
     """How long a row operation takes the card, in polls of its driver; 0: no time at all."""
     losses: Losses = field(default_factory=Losses)
     keywords: Keywords = field(default_factory=Keywords)
+    header_split: int = 0
+    """The longest header, in bytes, of a received frame that the card splits into header and data; 0: it does not."""
     readings: Readings = field(default_factory=Readings)
     other_tasks: OtherTasks = field(default_factory=OtherTasks)

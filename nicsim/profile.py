@@ -164,6 +164,7 @@ class Profile(_Model):
     ndis: Literal["5.1", "6.0", "6.1"]
     encapsulations: list[str]
     tables: Tables = Tables()
+    header_split: Annotated[int, Field(ge=0, le=0xFFFF)] = 0
     timing: Timing = Timing()
     loss: Loss = Loss()
     keywords: KeywordValues = KeywordValues()
@@ -250,6 +251,8 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
     """A checked profile as the data that card and driver are built from."""
     if profile.version2 and profile.ndis != "6.1":
         raise InputError(f"{where}: version2 needs ndis 6.1, not {profile.ndis}")
+    if profile.header_split and profile.ndis != "6.1":
+        raise InputError(f"{where}: header_split needs ndis 6.1, not {profile.ndis}")
     if profile.version2 and profile.version2.lso_supported and profile.large_send is None:
         raise InputError(f"{where}: version2.lso_supported needs a large_send table, there is none")
     return Capabilities(
@@ -267,6 +270,7 @@ def capabilities_of(profile: Profile, where: str) -> Capabilities:
         row_ticks=profile.timing.row_ticks,
         losses=Losses(**profile.loss.model_dump()),
         keywords=Keywords(**profile.keywords.model_dump()),
+        header_split=profile.header_split,
         readings=Readings(**profile.readings.model_dump()),
         other_tasks=other_tasks(profile.checksums, profile.large_send),
     )

@@ -69,6 +69,7 @@ name = "own"
 about = "what it is"
 ndis = "6.1"
 encapsulations = ["NULL", "IEEE_LLC_SNAP_ROUTED"]
+header_split = 99
 [tables]
 inbound = 1
 outbound = 2
@@ -116,6 +117,7 @@ ipv6 = true
 """
     text += "\n".join(f"{name} = false" for name in ReadingChoices.model_fields)
     made = parse_profile(text, "own.toml")
+    assert made.header_split == 99
     assert (made.name, made.about, made.encapsulations) == ("own", "what it is", 0x11)
     assert (made.inbound_rows, made.outbound_rows, made.parser_rows, made.address_rows) == (1, 2, 3, 4)
     assert (made.make_room, made.row_ticks, made.losses) == (MakeRoom.LEAST_RECENTLY_USED, 5, Losses(True, True))
@@ -169,6 +171,11 @@ WRONG = [
     (GOOD.replace("sa_capacity = 8", 'sa_capacity = "8"'), "version2.sa_capacity: Input should be a valid integer"),
     (GOOD.replace("sa_capacity = 8", ""), "version2.sa_capacity: Field required"),
     (GOOD.replace("sa_capacity = 8", "sa_capacity = true"), "version2.sa_capacity: Input should be"),
+    ("header_split = 65536" + GOOD, "header_split: Input should be less"),
+    (
+        "header_split = 1" + GOOD.replace('"6.1"', '"6.0"').partition("[version2]")[0],
+        "header_split needs ndis 6.1, not 6.0",
+    ),
     (GOOD + "lso_supported = true", "version2.lso_supported needs a large_send table"),
     (GOOD + "[large_send]", "large_send.max_offload_size: Field required"),
     (GOOD + "[large_send]\nmax_offload_size = 65536", "large_send.max_offload_size: Input should be less"),

@@ -5,41 +5,36 @@ card goes on from there; in the IP header it ignores what stands there. With a t
 the tunnel header only, the host does the one inside (N-RX-17). TCP and UDP are the innermost ones, whatever lies around
 them: a checksum over ciphertext would be of no use to anybody.
 
-Called by card/device.py. Uses framed.py and wire/checksum.py.
+Called by card/device.py. Uses framed.py, upper.py and wire/checksum.py.
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from nicsim.boundary import ChecksumResult, ChecksumTask, Descriptor
 from nicsim.card.framed import Place, locate
 from nicsim.card.rows import Rows
+from nicsim.card.upper import (
+    PROTOCOL_TCP,
+    TCP_DATA_OFFSET,
+    TCP_HEADER_LENGTH,
+    TRAILER_LENGTH,
+    TUNNELLED,
+    UDP_HEADER_LENGTH,
+    Upper,
+    extent,
+    received_upper,
+)
 from nicsim.errors import Malformed
 from nicsim.reasons import Reason
 from nicsim.wire.checksum import internet_checksum, pseudo_header
-from nicsim.wire.esp import PROTOCOL_AH, PROTOCOL_UDP
-from nicsim.wire.packet import LinkType, Packet, parse_frame
+from nicsim.wire.esp import PROTOCOL_UDP
+from nicsim.wire.packet import Packet, parse_frame
 
-PROTOCOL_TCP = 6
-TUNNELLED = {4: LinkType.IPV4, 41: LinkType.IPV6}
-TRAILER_LENGTH = 2
-TCP_HEADER_LENGTH, UDP_HEADER_LENGTH = 20, 8
-IP_CHECKSUM, TCP_CHECKSUM, UDP_CHECKSUM, DATA_OFFSET = 10, 16, 6, 12
+IP_CHECKSUM, TCP_CHECKSUM, UDP_CHECKSUM = 10, 16, 6
 
 _U16 = struct.Struct(">H")
-
-
-@dataclass(frozen=True, slots=True)
-class Upper:
-    """What a packet carries behind all IPsec and tunnel headers; offsets count from the start of the frame."""
-
-    protocol: int
-    begin: int
-    end: int
-    has_options: bool
-    """An IP header on the way there has options or extension headers."""
 
 
 # --- sending ------------------------------------------------------------------------------------------------------
@@ -83,13 +78,8 @@ def upper_of(rows: Rows, frame: bytes, link_type: int, slots: list[int]) -> Uppe
             return Upper(protocol, base + begin, base + end, has_options)
         base, frame, link_type = base + begin, frame[begin:end], TUNNELLED[protocol]
     packet = parse_frame(frame, link_type)
-    begin, end = upper_packet(packet)
+    begin, end = extent(packet)
     return Upper(packet.protocol, base + begin, base + end, has_options or packet.options)
-
-
-def upper_packet(packet: Packet) -> tuple[int, int]:
-    """Where the upper protocol's packet begins and ends: UDP by its own length."""
-    return packet.payload, packet.udp_end if packet.protocol == PROTOCOL_UDP else packet.end
 
 
 def carried(frame: bytes, place: Place) -> tuple[int, int, int]:
@@ -111,7 +101,7 @@ def fill_upper(filled: bytearray, upper: Upper, tasks: int, enabled: int) -> Rea
     if upper.protocol not in (PROTOCOL_TCP, PROTOCOL_UDP) or not tasks & task or upper.end - upper.begin < least:
         return Reason.BAD_CHECKSUM_TASK
     needed = task | (ChecksumTask.IP_OPTIONS if upper.has_options else 0)
-    if is_tcp and filled[upper.begin + DATA_OFFSET] >> 4 > TCP_HEADER_LENGTH // 4:
+    if is_tcp and filled[upper.begin + TCP_DATA_OFFSET] >> 4 > TCP_HEADER_LENGTH // 4:
         needed |= ChecksumTask.TCP_OPTIONS
     if needed & ~enabled:
         return Reason.CHECKSUM_NOT_ENABLED
@@ -150,7 +140,7 @@ def check_checksums(rows: Rows, frame: bytes, link_type: int, descriptor: Descri
         control = rows.control
         enabled = control.ipv4_receive_checksums if packet.version == 4 else control.ipv6_receive_checksums
         result = check_ip(frame, packet, enabled)
-        found = received_upper(frame, packet, descriptor)
+        found = to_check(frame, packet, descriptor)
         return result if found is None else result | check_upper(frame, *found, enabled)
     except Malformed:
         return 0
@@ -166,41 +156,24 @@ def check_ip(frame: bytes, packet: Packet, enabled: int) -> int:
     return ChecksumResult.IP_SUCCEEDED if good else ChecksumResult.IP_FAILED
 
 
-def received_upper(frame: bytes, packet: Packet, descriptor: Descriptor) -> tuple[Packet, Upper] | None:
+def to_check(frame: bytes, packet: Packet, descriptor: Descriptor) -> tuple[Packet, Upper] | None:
     """TCP or UDP in a received frame, and the IP packet whose addresses it covers; None where the card does not look.
 
     A NAT may have changed the addresses around a transport portion in UDP, so that its checksum says nothing (RFC 3948
-    section 3.1.2).
+    section 3.1.2). With two portions they are those of the packet inside, which the descriptor does not point at.
     """
-    begin, end = descriptor.payload_offset, descriptor.payload_end
-    protocol = packet.protocol
-    if begin:
-        protocol, end = frame[end - 1], end - TRAILER_LENGTH - frame[end - 2]
-    elif protocol == PROTOCOL_AH and descriptor.crypto_done and not descriptor.crypto_status:
-        protocol = frame[packet.payload]
-        begin, end = packet.payload + (frame[packet.payload + 1] + 2) * 4, packet.end
-    else:
-        begin, end = upper_packet(packet)
-    has_options = packet.options
-    if protocol in TUNNELLED:
-        inner = parse_frame(frame[begin:end], TUNNELLED[protocol])
-        if inner.is_fragment:
-            return None
-        has_options = has_options or inner.options
-        inner_begin, inner_end = upper_packet(inner)
-        return inner, Upper(inner.protocol, begin + inner_begin, begin + inner_end, has_options)
-    # With two portions the addresses are those of the packet inside, which the descriptor does not point at.
-    is_in_udp = packet.protocol == PROTOCOL_UDP and begin != packet.payload
-    if descriptor.next_slot or is_in_udp:
-        return None
-    return packet, Upper(protocol, begin, end, has_options)
+    upper, inner = received_upper(frame, packet, descriptor)
+    if inner is not None:
+        return None if inner.is_fragment else (inner, upper)
+    is_in_udp = packet.protocol == PROTOCOL_UDP and upper.begin != packet.payload
+    return None if descriptor.next_slot or is_in_udp else (packet, upper)
 
 
 def check_upper(frame: bytes, packet: Packet, upper: Upper, enabled: int) -> int:
     """The checksum of TCP or UDP; UDP without one is not checked."""
     length = upper.end - upper.begin
     if upper.protocol == PROTOCOL_TCP and length >= TCP_HEADER_LENGTH:
-        has_options = frame[upper.begin + DATA_OFFSET] >> 4 > TCP_HEADER_LENGTH // 4
+        has_options = frame[upper.begin + TCP_DATA_OFFSET] >> 4 > TCP_HEADER_LENGTH // 4
         needed = ChecksumTask.TCP | (ChecksumTask.TCP_OPTIONS if has_options else 0)
         good, bad = ChecksumResult.TCP_SUCCEEDED, ChecksumResult.TCP_FAILED
     elif upper.protocol == PROTOCOL_UDP and length >= UDP_HEADER_LENGTH:

@@ -11,6 +11,7 @@ from nicsim.boundary import CardControl, Descriptor, LargeSend, LargeSent, Row, 
 from nicsim.card import receive, segmentation, send
 from nicsim.card.checksums import check_checksums, fill_checksums
 from nicsim.card.rows import Rows
+from nicsim.card.splitting import split_at
 from nicsim.reasons import Reason
 from nicsim.wire.packet import LinkType
 
@@ -54,6 +55,8 @@ class SimulatedCard:
         control = self.rows.control
         if control.ipv4_receive_checksums or control.ipv6_receive_checksums:
             descriptor.checksums = check_checksums(self.rows, after, self.link_type, descriptor)
+        if control.header_split:
+            descriptor.split = split_at(after, self.link_type, descriptor, control.header_split)
         return after, descriptor
 
     def send(

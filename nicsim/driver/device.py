@@ -83,7 +83,7 @@ class ReferenceDriver:
         delete_request = self._makes_room and room.is_asked_of(self.state, descriptor)
         checksum = self._words.checksum(descriptor.checksums) if descriptor.checksums else b""
         word = self._words.receive(descriptor, delete_request=delete_request)
-        return Indication(frame, word, header, checksum)
+        return Indication(frame, word, header, checksum, descriptor.split)
 
     def send(self, frame: bytes, ipsec: bytes, tunnel: bytes = b"", tasks: TaskWords = NO_TASKS) -> SendResult:
         """A frame on its way out."""

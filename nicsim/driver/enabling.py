@@ -306,7 +306,8 @@ def encapsulation_bits(state: DriverState, family: FamilyEncapsulation, before: 
 def control_for(state: DriverState) -> CardControl:
     """The control register for the configuration; with no encapsulation left, the card is off."""
     ipv4, ipv6 = state.configuration.encapsulations or (0, 0)
-    return with_tasks(ipsec_control(state, ipv4, ipv6), state.tasks, ipv4, ipv6)
+    control = with_tasks(ipsec_control(state, ipv4, ipv6), state.tasks, ipv4, ipv6)
+    return replace(control, header_split=state.capabilities.header_split) if ipv4 or ipv6 else control
 
 
 def ipsec_control(state: DriverState, ipv4: int, ipv6: int) -> CardControl:
