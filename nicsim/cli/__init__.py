@@ -46,16 +46,17 @@ def options(
     """A simulated Windows NIC that does NDIS IPsec task offload, above all UDP-ESP, and says why."""
 
 
-app.command()(replay)
-app.command()(layout)
-app.command()(oids)
-app.command()(why)
-app.command()(impairments)
-app.add_typer(profile)
-app.add_typer(scenario)
-app.command()(nic)
-app.command()(connect)
-app.command()(listen)
+# The second words are those of `nicsim --help`, where a line has room for so many.
+app.command(short_help="a capture through the NIC, frame by frame")(replay)
+app.command(short_help="work one NIC by commands, or a script")(nic)
+app.add_typer(scenario, short_help="stories of hosts, NATs and links")
+app.command(short_help="negotiate with a peer, and offload")(connect)
+app.command(short_help="answer peers that negotiate")(listen)
+app.add_typer(profile, short_help="the kinds of cards")
+app.command(short_help="ways for a card or driver to misbehave")(impairments)
+app.command(short_help="what a reason means, and its rule")(why)
+app.command(short_help="the requests of IPsec offload")(oids)
+app.command(short_help="structures and buffers, byte by byte")(layout)
 
 
 def run(arguments: list[str]) -> int:
@@ -66,13 +67,19 @@ def run(arguments: list[str]) -> int:
     try:
         status = app(args=arguments or ["--help"], prog_name="nicsim", standalone_mode=False)
     except typer.TyperException as error:
-        message = error.format_message()
+        message = f"{error.format_message().rstrip('.')}; {help_for(error)} says what there is"
     except (NicsimError, StructureError) as error:
         message = str(error)
     else:
         return status if isinstance(status, int) else 0
     print(f"nicsim: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 - the one place that speaks to stderr
     return BAD_INPUT
+
+
+def help_for(error: typer.TyperException) -> str:
+    """The command line that shows how the command is written."""
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path if context else 'nicsim'} --help"
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nicsim.cli.options import AbiName
+
 if TYPE_CHECKING:
     from nicsim.connect.results import Outcome
     from nicsim.connect.session import Wishes
@@ -30,13 +32,6 @@ class Natt(StrEnum):
     AUTO = "auto"
     FORCE = "force"
     OFF = "off"
-
-
-class AbiName(StrEnum):
-    """The pointer width of the simulated host."""
-
-    X86 = "x86"
-    X64 = "x64"
 
 
 # fmt: off

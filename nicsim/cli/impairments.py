@@ -8,7 +8,7 @@ import typer
 
 
 def impairments(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the impairments that nicsim replay --impair NAME[=N] takes.
+    """List the impairments: what --impair NAME[=N] of every command that runs a NIC takes, and impair in nicsim nic.
 
     Example: nicsim impairments --json
     """

@@ -4,26 +4,20 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nicsim.cli.options import AbiName
+
 if TYPE_CHECKING:
     from offload_oids import Abi, Part, Structure
 
 
-class PointerWidth(StrEnum):
-    """The values of --abi."""
-
-    x86 = "x86"
-    x64 = "x64"
-
-
 def layout(
     name: Annotated[str | None, typer.Argument(help="C name of a structure.", show_default=False)] = None,
-    abi: Annotated[PointerWidth, typer.Option(help="Pointer width of the host.")] = PointerWidth.x64,
+    abi: Annotated[AbiName, typer.Option(help="Pointer width of the host.")] = AbiName.X64,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     every: Annotated[bool, typer.Option("--all", help="Every structure, for both pointer widths.")] = False,
     hex_file: Annotated[

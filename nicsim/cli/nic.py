@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from nicsim.cli.options import AbiName
 
 if TYPE_CHECKING:
     from nicsim.panel.sa_words import SaWords
@@ -16,13 +17,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 PROMPT = "nic> "
-
-
-class AbiName(StrEnum):
-    """The pointer width of the simulated host."""
-
-    X86 = "x86"
-    X64 = "x64"
+GREETING = "help lists the commands, help COMMAND shows how one is written; quit or Ctrl-D ends the session"
 
 
 def nic(
@@ -87,13 +82,18 @@ def at_prompt(panel: Panel, as_json: bool) -> None:
     """Ask for commands until `quit` or Ctrl-D; Ctrl-C leaves the command."""
     with suppress(ImportError):  # no history where there is no readline
         import readline  # noqa: F401
-    prompt = PROMPT if sys.stdin.isatty() else ""
+    is_person = sys.stdin.isatty()
+    prompt = PROMPT if is_person else ""
+    if is_person and not as_json:
+        sys.stdout.write(GREETING + "\n")
     while not panel.over:
         try:
             answered(panel, input(prompt), as_json)
         except KeyboardInterrupt:
             sys.stdout.write("\n")
         except EOFError:
+            if is_person:
+                sys.stdout.write("\n")
             break
         except UnicodeDecodeError:
             sys.stdout.write("error: a command needs to be text\n")

@@ -5,22 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
+
+from nicsim.cli.options import AbiName
 
 if TYPE_CHECKING:
     from nicsim.replay.session import ReplayRequest
 
 EXPECTATIONS_DIFFER = 1
-
-
-class AbiName(StrEnum):
-    """The pointer width of the simulated host."""
-
-    X86 = "x86"
-    X64 = "x64"
 
 
 def replay(

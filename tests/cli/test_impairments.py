@@ -98,3 +98,9 @@ def test_a_nic_that_seals_otherwise_than_captured_is_not_as_expected(
 ) -> None:
     assert impaired(name) == 1
     assert "sealed again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["replay"], ["nic"], ["scenario", "run"], ["connect"], ["listen"]], ids=" ".join)
+def test_every_command_that_runs_a_nic_takes_them(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert "--impair NAME[=N]" in capsys.readouterr().out

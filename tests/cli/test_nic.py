@@ -150,11 +150,3 @@ def test_a_program_can_drive_it_answer_by_answer() -> None:
             assert key in json.loads(driven.stdout.readline())  # before the next line is written
         driven.stdin.close()
         assert driven.wait() == 2
-
-
-@pytest.mark.parametrize(
-    "command", [["nic"], ["why"], ["profile"], ["profile", "list"], ["profile", "show"], ["profile", "check"]]
-)
-def test_every_command_has_help_with_an_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*command, "--help"]) == 0
-    assert f"nicsim {command[0]} " in capsys.readouterr().out.partition("\n")[2]
