@@ -22,6 +22,7 @@ from nicsim.report.panel import reply_as_json, reply_as_text
 from nicsim.wire.headers import format_address
 from offload_oids import Abi, OffloadIpsecDeleteSa
 from tests.builders import PAYLOAD, association, esp_frame, handed_down
+from tests.panel.panel_md import PANEL_MD, panel_md
 
 TRACE = Path(__file__).parents[2] / "traces" / "natt-3des-md5-server.pcap"
 SAS = TRACE.with_suffix(".sas.json")
@@ -343,6 +344,10 @@ def test_help_shows_how_to_write_every_command() -> None:
     assert all(one["usage"].startswith(one["name"]) and one["example"].startswith(one["name"]) for one in shown)
     (one,) = ask(panel(), "HELP dump")["commands"]
     assert "--show-keys" in one["usage"]
+
+
+def test_the_page_of_the_panel_is_true() -> None:
+    assert PANEL_MD.read_text(encoding="utf-8") == panel_md(), "write it again: python -m tests.panel.panel_md"
 
 
 def test_the_profile_is_what_the_card_reports() -> None:
