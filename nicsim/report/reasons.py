@@ -106,6 +106,7 @@ INSTEAD: dict[Reason, str] = {
     Reason.IKE_PEER_DEAD: "an answer to R-U-THERE in time",
     Reason.IKE_NOT_CONFIRMED: "the last message of the exchange in time",
     # the host: what becomes of a packet
+    Reason.ROUTE_MOVED: "an add to the NIC that the route leads to now",
     Reason.NO_SUCH_SA: "a packet with an SPI of the host's associations",
     Reason.DELETE_REQUESTED: "the same add once there is room, or on a card with more rows",
     Reason.RESEAL_DIFFERS: "the IV, padding and keys of the captured packet; nicsim replay --explain shows it",
