@@ -1,6 +1,6 @@
 """The card's tables: fixed numbers of slots, rows written into them, and the ways to find a row again.
 
-A row is plain data (boundary.py). What the card needs beside it to run fast - cipher contexts, the look-up by SPI,
+A row is plain data (boundary/card.py). What the card needs beside it to run fast - cipher contexts, the look-up by SPI,
 the look-up by port - is made when the row is written and is nobody else's business.
 
 Called by card/device.py; read by receive.py and send.py.
