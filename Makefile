@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench bench-tables soak rules rules-break clean
+.PHONY: demo test check bench bench-tables bench-network soak rules rules-break clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
@@ -28,6 +28,9 @@ bench: $(VENV)/.installed
 
 bench-tables: $(VENV)/.installed
 	$(BIN)/python bench/tables.py
+
+bench-network: $(VENV)/.installed
+	$(BIN)/python bench/network.py
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)

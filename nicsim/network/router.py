@@ -91,6 +91,7 @@ class Router:
     ) -> None:
         self.name = name
         self.interfaces: list[Interface] = []
+        self._own_addresses: set[bytes] = set()
         self.routes = Routes()
         self.translator = translator
         # The side that the translator's outside addresses are on.
@@ -103,6 +104,7 @@ class Router:
     def attach(self, interface: Interface) -> None:
         """See Node."""
         self.interfaces.append(interface)
+        self._own_addresses.add(interface.address)
 
     def receive(self, interface: Interface, packet: bytes) -> None:
         """See Node."""
@@ -142,7 +144,7 @@ class Router:
     def pass_on(self, came_by: Onward, packet: bytes) -> None:
         """Send a packet on that came in by one side, or say why not. It is well-formed and not yet a hop further."""
         parsed = parse_frame(packet, LinkType.RAW)
-        if any(parsed.dst == own.address for own in self.interfaces):
+        if parsed.dst in self._own_addresses:
             self._drop(packet, "it is for the router itself")
             return
         if parsed.ttl <= 1:
