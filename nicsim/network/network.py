@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from nicsim.network.chance import Chance
 from nicsim.network.clock import Clock
-from nicsim.network.events import Observer
+from nicsim.network.events import Event, Observer
 from nicsim.network.link import PERFECT, Conditions, Interface, Link, Node
 from nicsim.network.nat import Translator
 from nicsim.network.plain_host import PlainHost
@@ -36,6 +36,11 @@ class Network:
         self.observers: list[Observer] = []
         self.nodes: dict[str, Node] = {}
         self.interfaces: list[Interface] = []
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to whoever watches."""
+        for observer in self.observers:
+            observer(event)
 
     def plain_host(self, name: str) -> PlainHost:
         """A plain host."""

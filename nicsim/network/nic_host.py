@@ -200,11 +200,13 @@ class NicHost:
 
     # --- the transport's own doings ----------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """Take what the transport has to send and to tell, until there is nothing; then look when it is due next.
+    def asked(self, ask: Callable[[], None]) -> None:
+        """Ask something of `host`, and do what comes of it."""
+        ask()
+        self.work()
 
-        Whoever calls a method of `host` calls this afterwards.
-        """
+    def work(self) -> None:
+        """Take what the transport has to send and to tell, until there is nothing; then look when it is due next."""
         if self._working:  # a packet that is delivered here can be answered at once
             return
         self._working = True

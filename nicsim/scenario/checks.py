@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 
+from nicsim.network.nic_host import NicHost
+from nicsim.nic import Nic
 from nicsim.scenario.model import (
     CrossingExpectation,
     DroppedExpectation,
     Expectation,
+    HoldingsExpectation,
     NotedExpectation,
     PathMtusExpectation,
     ReceivedExpectation,
@@ -16,7 +19,9 @@ from nicsim.scenario.model import (
 )
 from nicsim.scenario.results import Check, Line, LineKind
 from nicsim.scenario.stage import Arrival, Stage
+from offload_oids import Oid
 
+UDPESP = Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA.name
 OnLines = CrossingExpectation | DroppedExpectation | NotedExpectation | VerdictExpectation
 Counted = ReceivedExpectation | OnLines
 
@@ -25,6 +30,8 @@ def check(expected: Expectation, lines: list[Line], stage: Stage) -> Check:
     """One expectation."""
     if isinstance(expected, PathMtusExpectation):
         return _path_mtus(expected, stage)
+    if isinstance(expected, HoldingsExpectation):
+        return _holdings(expected, stage)
     if isinstance(expected, ReceivedExpectation):
         arrivals: Iterable[Arrival | Line] = (one for one in stage.arrivals if _is_arrival(expected, one))
         return _counted(expected, arrivals)
@@ -100,3 +107,44 @@ def _path_mtus(expected: PathMtusExpectation, stage: Stage) -> Check:
     passed = trace.path_mtus == expected.path_mtus and trace.reached == expected.reached
     end = "reached" if trace.reached else "not reached"
     return Check(what, passed, f"{', '.join(str(mtu) for mtu in trace.path_mtus)}; {end}")
+
+
+def _holdings(expected: HoldingsExpectation, stage: Stage) -> Check:
+    held = stage.nic_host(expected.node).host.holdings()
+    in_software = [one for one in held.associations if one.oid is None]
+    seen = {
+        "associations": len(held.associations),
+        "on_nic": len(held.associations) - len(in_software),
+        "in_software": len(in_software),
+        "parser_entries": len(held.parser_entries),
+        "references": sum(entry.references for entry in held.parser_entries),
+        "reason": " ".join(sorted({one.reason.label for one in in_software if one.reason is not None})),
+    }
+    wanted = expected.model_dump(include=set(seen), exclude_none=True)
+    because = f"{expected.because}: " if expected.because else ""
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in wanted.items())
+    shown = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in seen.items() if value != "")
+    passed = all(seen[name] == value for name, value in wanted.items())
+    return Check(f"{because}{expected.node} ends with {told}", passed, shown)
+
+
+def tables_agree(stage: Stage) -> list[Check]:
+    """For every host: the NIC's tables hold what the host thinks that they do, and not half of anything."""
+    checks = []
+    for name, node in stage.network.nodes.items():
+        if not isinstance(node, NicHost) or not isinstance(node.nic, Nic):
+            continue
+        held, rows = node.host.holdings(), node.nic.card.rows
+        on_nic = [one for one in held.associations if one.oid is not None]
+        expected = {
+            "inbound rows": sum(one.inbound for one in on_nic),
+            "outbound rows": sum(not one.inbound for one in on_nic),
+            "references": sum(one.inbound and one.oid == UDPESP for one in on_nic),
+        }
+        seen = {
+            "inbound rows": len(rows.inbound),
+            "outbound rows": len(rows.outbound),
+            "references": sum(entry.references for entry in held.parser_entries),
+        }
+        checks.append(Check(f"the NIC of {name} holds what its host thinks: {expected}", seen == expected, str(seen)))
+    return checks

@@ -108,6 +108,44 @@ class NatNode(_Model):
     ipsec_aware: bool = False
 
 
+Ciphers = Annotated[list[str], Field(min_length=1, max_length=16)]
+
+
+class IkeConnection(_Model):
+    """What a host agrees on with a peer, or with any."""
+
+    name: Name
+    # A node, by the first address it has, or an address; without it, any peer may come.
+    peer: str | None = None
+    psk: str | None = None
+    # A name in nicsim/scenarios/certificates, instead of a pre-shared key.
+    certificate: Literal["client", "server"] | None = None
+    exchange: Literal["main", "aggressive"] = "main"
+    identity: str | None = None
+    peer_identity: str | None = None
+    natt: Literal["auto", "force", "off"] = "auto"
+    # Names of nicsim.host.ike.natt, preferred first; without it, the ones that IKE takes by default.
+    natt_versions: list[str] | None = None
+    phase1: Ciphers = ["aes128-sha1"]
+    groups: list[int] = [2]
+    phase2: Ciphers = ["aes128-sha1"]
+    mode: Literal["tunnel", "transport"] = "tunnel"
+    # Prefixes of the packets that it is for; without them, the two ends themselves.
+    local: str | None = None
+    remote: str | None = None
+    pfs_group: int | None = None
+    ike_lifetime: Annotated[int, Field(ge=60)] = 28800
+    lifetime: Annotated[int, Field(ge=60)] = 3600
+    # Seconds of silence after which the peer is asked whether it lives.
+    dead_peer_interval: Time | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_authenticate(self) -> Self:
+        if (self.psk is None) == (self.certificate is None):
+            raise ValueError("a connection needs a psk or a certificate")
+        return self
+
+
 class HostNode(_Model):
     """A host with a NIC that offloads IPsec. Its first link is the NIC's; any others are a LAN behind it."""
 
@@ -118,6 +156,12 @@ class HostNode(_Model):
     inner_addresses: list[Address] = []
     # Policies and associations made by hand, as text for setkey(8).
     setkey: str = ""
+    connections: list[IkeConnection] = []
+    # Protect what was negotiated, for as long as it lives; otherwise only `setkey` says what is to be protected.
+    generate_policies: bool = True
+    keepalive_interval: Time = 20.0
+    # For how long a pair that was replaced goes on receiving.
+    overlap: Time = 30.0
     # Packets.
     replay_window: Annotated[int, Field(ge=0, le=65536)] = DEFAULT_REPLAY_WINDOW
     # See PlainNode; for the host's own stack.
@@ -212,7 +256,39 @@ class TracepathStep(_Step):
     to: str
 
 
-Step = Annotated[SendStep | KeepaliveStep | RestartStep | TracepathStep, Field(discriminator="do")]
+class ConnectStep(_Step):
+    """A host with a NIC brings a connection up, its first one unless it is named."""
+
+    do: Literal["connect"]
+    node: Name
+    connection: Name | None = None
+
+
+class RekeyStep(_Step):
+    """A host has its newest pair of associations replaced."""
+
+    do: Literal["rekey"]
+    node: Name
+
+
+class DeleteStep(_Step):
+    """A host ends its newest pair of associations and tells the peer."""
+
+    do: Literal["delete"]
+    node: Name
+
+
+class CloseStep(_Step):
+    """A host ends everything that it has negotiated."""
+
+    do: Literal["close"]
+    node: Name
+
+
+Step = Annotated[
+    SendStep | KeepaliveStep | RestartStep | TracepathStep | ConnectStep | RekeyStep | DeleteStep | CloseStep,
+    Field(discriminator="do"),
+]
 
 
 # --- expectations --------------------------------------------------------------------------------------------------
@@ -286,6 +362,23 @@ class VerdictExpectation(_Counted):
     what: str | None = None
 
 
+class HoldingsExpectation(_Model):
+    """What a host with a NIC holds in the end; what is left out may be anything."""
+
+    see: Literal["holdings"]
+    node: Name
+    # Associations, each direction counted.
+    associations: Count | None = None
+    on_nic: Count | None = None
+    in_software: Count | None = None
+    # Why, by the label, for every association in software.
+    reason: str | None = None
+    parser_entries: Count | None = None
+    # How many associations use them, together.
+    references: Count | None = None
+    because: str = ""
+
+
 class PathMtusExpectation(_Model):
     """What the tracepath of a node found, in order: its own link first."""
 
@@ -302,6 +395,7 @@ Expectation = Annotated[
     | DroppedExpectation
     | NotedExpectation
     | VerdictExpectation
+    | HoldingsExpectation
     | PathMtusExpectation,
     Field(discriminator="see"),
 ]

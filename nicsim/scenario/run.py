@@ -9,7 +9,7 @@ from nicsim.events import EspReceived, PacketDropped
 from nicsim.impairments import Impaired
 from nicsim.network.events import Crossing, Dropped, Event, Fate, Judged, Noted, Told
 from nicsim.network.recording import Point, Recording
-from nicsim.scenario.checks import check
+from nicsim.scenario.checks import check, tables_agree
 from nicsim.scenario.model import Scenario, parse_scenario, scenario_faults
 from nicsim.scenario.results import Line, LineKind, ScenarioResult, Transcript
 from nicsim.scenario.sight import see
@@ -49,6 +49,7 @@ class Run:
             Transcript(name, "tracepath", tuple(trace.lines)) for name, trace in stage.traces.items()
         ]
         self.result.checks = [check(one, self.result.lines, stage) for one in scenario.expectations]
+        self.result.checks += tables_agree(stage)
         return self.result
 
     def _observe(self, event: Event) -> None:

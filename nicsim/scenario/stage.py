@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 
 from nicsim.card.send import IvSource
 from nicsim.errors import InputError
 from nicsim.host.host import HostConfig
-from nicsim.host.ike.config import IkeConfig
 from nicsim.host.policy import PolicyDatabase
 from nicsim.host.setkey import SetkeyText, read_setkey
 from nicsim.impairments import Impaired
@@ -23,6 +24,7 @@ from nicsim.network.routing import ANYWHERE, find_routes
 from nicsim.network.tracepath import Tracepath
 from nicsim.nic import Nic
 from nicsim.profile import load_profile
+from nicsim.scenario.connections import ike_config
 from nicsim.scenario.model import HostNode, NatNode, PlainNode, RouterNode, Scenario
 
 
@@ -43,6 +45,8 @@ class Stage:
     """A network and what its plain hosts got."""
 
     network: Network
+    # Knows the nodes by name, and reads addresses.
+    address: Callable[[str], bytes]
     arrivals: list[Arrival] = field(default_factory=list)
     traces: dict[str, Tracepath] = field(default_factory=dict)
 
@@ -65,15 +69,6 @@ class Stage:
         if not isinstance(node, NicHost):
             raise InputError(f"the node {name} needs to be a host with a NIC for this")
         return node
-
-    def address(self, name_or_address: str) -> bytes:
-        """An address, or the first one that a node has."""
-        if name_or_address in self.network.nodes:
-            return next(one.address for one in self.network.interfaces if one.node.name == name_or_address)
-        try:
-            return ip_address(name_or_address).packed
-        except ValueError:
-            raise InputError(f"{name_or_address!r} is neither a node nor an address") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +96,7 @@ def set_stage(
 ) -> Stage:
     """Build the network. Raises InputError where the file asks for what cannot be."""
     cards = cards or Cards(subject=scenario.subject)
-    stage = Stage(Network(seed))
+    stage = Stage(Network(seed), partial(_address, scenario))
     stage.network.observers.append(observer)
     outside = _outside_addresses(scenario)
     for name, node in scenario.nodes.items():
@@ -137,6 +132,19 @@ def set_stage(
             onward = _towards(stage, name, node.default)
             _router(stage, name).routes.add(ANYWHERE[4 if len(onward.address) == 4 else 6], onward)
     return stage
+
+
+def _address(scenario: Scenario, name_or_address: str) -> bytes:
+    """An address, or the first one that a node has. Raises InputError."""
+    for link in scenario.links:
+        for number in (0, 1):
+            name, address = link.end(number)
+            if name == name_or_address:
+                return ip_address(address).packed
+    try:
+        return ip_address(name_or_address).packed
+    except ValueError:
+        raise InputError(f"{name_or_address!r} is neither a node nor an address") from None
 
 
 def _links_of(scenario: Scenario, name: str) -> int:
@@ -188,10 +196,11 @@ def _add_host(stage: Stage, name: str, node: HostNode, cards: Cards) -> None:
     network, chance = stage.network, stage.network.chance.child(f"host {name}")
     nic = cards.nic(name, node, chance.child("IVs of the NIC").octets)
     config = HostConfig(
-        IkeConfig(address=b""),  # the link says
+        ike_config(node, stage.address),
         ndis=nic.capabilities.ndis,
         readings=nic.capabilities.readings,
         replay_window=node.replay_window,
+        generate_policies=node.generate_policies,
         inner_addresses=tuple(ip_address(address).packed for address in node.inner_addresses),
     )
     policies = PolicyDatabase(list(_setkey(name, node).policies))
