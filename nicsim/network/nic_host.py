@@ -152,7 +152,7 @@ class NicHost:
             learned = self.path_mtus.learn(self.clock.now, packet)
             if learned is not None:
                 remote, mtu = learned
-                self._tell(Noted(self.clock.now, self.name, f"the path to {format_address(remote)} takes {mtu}"))
+                self.note(f"the path to {format_address(remote)} takes {mtu}")
         if dst in (self.stack.address, self.host.address):
             self.stack.take(packet)
         elif self.router.interfaces:
@@ -229,6 +229,10 @@ class NicHost:
     def _tick(self) -> None:
         self.host.tick(self.clock.now)
         self.work()
+
+    def note(self, what: str) -> None:
+        """Tell the observers something."""
+        self._tell(Noted(self.clock.now, self.name, what))
 
     def _tell(self, event: Event) -> None:
         for observer in self._observers:

@@ -34,6 +34,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from nicsim.capabilities import MakeRoom
 from nicsim.errors import InputError
 from nicsim.host.software_ipsec import DEFAULT_REPLAY_WINDOW
 from nicsim.network.link import Conditions
@@ -152,6 +153,14 @@ class HostNode(_Model):
     kind: Literal["host"]
     # The kind of card: a preset or a file, as nicsim profile knows them.
     profile: str = DEFAULT_PROFILE
+    # Where the card differs from its profile: rows in its tables, polls that a row takes, and whether its driver asks
+    # for room when they are full.
+    inbound_rows: Count | None = None
+    outbound_rows: Count | None = None
+    row_ticks: Annotated[int, Field(ge=0, le=1000)] | None = None
+    make_room: MakeRoom | None = None
+    # False takes NDIS's queue away, so that requests overtake each other.
+    ndis_queue: bool = True
     # Its own addresses inside tunnels.
     inner_addresses: list[Address] = []
     # Policies and associations made by hand, as text for setkey(8).
@@ -285,8 +294,23 @@ class CloseStep(_Step):
     node: Name
 
 
+class OvertakeStep(_Step):
+    """A host hands its NIC an add request and, before that has completed, the delete of the same association."""
+
+    do: Literal["overtake"]
+    node: Name
+
+
 Step = Annotated[
-    SendStep | KeepaliveStep | RestartStep | TracepathStep | ConnectStep | RekeyStep | DeleteStep | CloseStep,
+    SendStep
+    | KeepaliveStep
+    | RestartStep
+    | TracepathStep
+    | ConnectStep
+    | RekeyStep
+    | DeleteStep
+    | CloseStep
+    | OvertakeStep,
     Field(discriminator="do"),
 ]
 

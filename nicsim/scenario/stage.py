@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import ip_address
 
@@ -83,9 +83,18 @@ class Cards:
         """The NIC of one host. With impairments there is no rule monitor: what comes of them is seen to the end."""
         meant = self.subject in (None, name)
         impairments = self.impairments if meant else ()
+        given = load_profile(self.profile if self.profile is not None and meant else node.profile)
+        capabilities = replace(
+            given,
+            inbound_rows=given.inbound_rows if node.inbound_rows is None else node.inbound_rows,
+            outbound_rows=given.outbound_rows if node.outbound_rows is None else node.outbound_rows,
+            row_ticks=given.row_ticks if node.row_ticks is None else node.row_ticks,
+            make_room=node.make_room or given.make_room,
+        )
         return Nic(
-            load_profile(self.profile if self.profile is not None and meant else node.profile),
+            capabilities,
             iv_source=iv_source,
+            serialise=node.ndis_queue,
             monitor=not impairments,
             impairments=impairments,
         )

@@ -15,12 +15,14 @@ from nicsim.scenario.model import (
     ConnectStep,
     DeleteStep,
     KeepaliveStep,
+    OvertakeStep,
     RekeyStep,
     RestartStep,
     SendStep,
     Step,
     TracepathStep,
 )
+from nicsim.scenario.overtaking import overtake
 from nicsim.scenario.stage import Stage
 from nicsim.wire.esp import KEEPALIVE
 
@@ -44,6 +46,9 @@ def _plan(stage: Stage, step: Step) -> None:
         clock.at(step.at, router.restart)
     elif isinstance(step, TracepathStep):
         clock.at(step.at, _tracing(stage, step))
+    elif isinstance(step, OvertakeStep):
+        node = stage.nic_host(step.node)
+        clock.at(step.at, lambda: overtake(node))
     else:
         clock.at(step.at, _negotiating(stage, step))
 
