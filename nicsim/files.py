@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, TextIO, cast
 
 from nicsim.errors import InputError
+
+LARGEST_FILE_OF_LINES = 1 << 20
+"""Bytes of a file that lines are added to."""
 
 
 @contextmanager
@@ -28,6 +31,25 @@ def whole_binary_file(path: str, *inputs: str) -> Iterator[BinaryIO]:
     """The same for bytes."""
     with _whole_file(path, "wb", *inputs) as stream:
         yield cast(BinaryIO, stream)
+
+
+def add_lines(path: str, lines: Iterable[str]) -> None:
+    """Add lines to a text file of lines, such as a key file: those that it does not have yet, and it may be new.
+
+    Raises InputError where there is something at the path that is no such file.
+    """
+    target, known = Path(path), dict[str, None]()
+    if target.is_file():
+        try:
+            with target.open("rb") as stream:
+                text = stream.read(LARGEST_FILE_OF_LINES + 1)
+            known = dict.fromkeys(text.decode().splitlines())
+        except (OSError, UnicodeDecodeError):
+            raise InputError(f"{path} is there and cannot be read as text") from None
+        if len(text) > LARGEST_FILE_OF_LINES:
+            raise InputError(f"{path} has more than {LARGEST_FILE_OF_LINES} bytes; nothing is added to it")
+    with whole_text_file(path) as whole:
+        whole.writelines(f"{line}\n" for line in {**known, **dict.fromkeys(lines)})
 
 
 @contextmanager

@@ -65,7 +65,10 @@ def run(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="One of nicsim scenario list, or a TOML file.")],
     write: Annotated[
         str | None,
-        typer.Option(metavar="OUT.pcapng", help="Write what goes by: all points in one file, and a file for each."),
+        typer.Option(
+            metavar="OUT.pcapng",
+            help="Write what goes by: all points in one file, a file for each, and the keys beside them.",
+        ),
     ] = None,
     seed: Annotated[str | None, typer.Option(help="Decides everything that chance decides.")] = None,
     profile: Annotated[
@@ -93,7 +96,7 @@ def run(
     one = Run(story, seed if seed is not None else story.seed, profile, impairments)
     result = one.go(record=write is not None)
     if write is not None:
-        write_captures(write, one.points)
+        write_captures(write, one.points, story.subject or next(iter(story.nodes)), one.keys)
     if as_json:
         typer.echo(json.dumps(scenario_as_json(result)))
     else:

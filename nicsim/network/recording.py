@@ -9,7 +9,6 @@ A point is one node's end of a link: "client-nat" is what the client's NIC towar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -33,6 +32,7 @@ class Point:
     """The frames that one interface saw, both ways, in order."""
 
     name: str
+    node: str
     frames: list[RecordedFrame] = field(default_factory=list)
 
     def take(self, time: float, frame: bytes) -> None:
@@ -50,7 +50,7 @@ class Recording:
     def __init__(self, network: Network) -> None:
         self.points: dict[str, Point] = {}
         for interface in network.interfaces:
-            point = self.points[point_name(interface)] = Point(point_name(interface))
+            point = self.points[point_name(interface)] = Point(point_name(interface), interface.node.name)
             interface.taps.append(point.take)
 
 
@@ -59,13 +59,8 @@ def point_name(interface: Interface) -> str:
     return f"{interface.node.name}-{interface.peer.node.name}"
 
 
-def write_points(stream: BinaryIO, points: Iterable[Point]) -> None:
-    """One pcapng file with an interface for each point, in order of time."""
-    named = list(points)
-    writer = PcapngWriter(stream, LinkType.ETHERNET, names=[point.name for point in named])
-    order = sorted(
-        (frame.time, number, at) for number, point in enumerate(named) for at, frame in enumerate(point.frames)
-    )
-    for _, number, at in order:
-        frame = named[number].frames[at]
-        writer.write(frame.time, frame.frame, comment=frame.comment, interface=number)
+def write_point(stream: BinaryIO, point: Point) -> None:
+    """One pcapng file, its interface named as the point is. Virtual time 0 is the beginning of 1970."""
+    writer = PcapngWriter(stream, LinkType.ETHERNET, name=point.name)
+    for frame in point.frames:
+        writer.write(frame.time, frame.frame, comment=frame.comment)

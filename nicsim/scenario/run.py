@@ -10,6 +10,7 @@ from nicsim.impairments import Impaired
 from nicsim.network.events import Crossing, Dropped, Event, Fate, Judged, Noted, Told
 from nicsim.network.recording import Point, Recording
 from nicsim.scenario.checks import check, tables_agree
+from nicsim.scenario.files import Keys
 from nicsim.scenario.model import Scenario, parse_scenario, scenario_faults
 from nicsim.scenario.results import Line, LineKind, ScenarioResult, Transcript
 from nicsim.scenario.sight import see
@@ -32,6 +33,7 @@ class Run:
     profile: str | None = None
     impairments: tuple[Impaired, ...] = ()
     points: list[Point] = field(default_factory=list)
+    keys: Keys = field(default_factory=Keys)
     _last_packet: dict[str, Line] = field(default_factory=dict)
 
     def go(self, *, record: bool = False) -> ScenarioResult:
@@ -42,8 +44,11 @@ class Run:
         stage = set_stage(scenario, f"{scenario.name}/{self.seed}", cards, self._observe)
         if record:
             self.points = list(Recording(stage.network).points.values())
+            stage.network.observers.append(self.keys.observe)
         plan(stage, scenario.steps)
         stage.network.clock.run(until=scenario.duration)
+        if record:
+            self.keys.finish(stage)
         self.result.ended = stage.network.clock.now
         self.result.transcripts = [
             Transcript(name, "tracepath", tuple(trace.lines)) for name, trace in stage.traces.items()

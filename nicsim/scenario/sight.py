@@ -25,10 +25,12 @@ from nicsim.wire.icmp import (
     IcmpErrorKind,
     parse_icmp_error,
 )
-from nicsim.wire.isakmp import ExchangeType, parse_header
+from nicsim.wire.isakmp import ExchangeType, parse_header, parse_message, payload_name
 from nicsim.wire.packet import LinkType, Packet, parse_frame
 
 _ESP_HEADER_LENGTH = 8
+_TOO_MANY = ("VID", "CR", "CERT")
+"""Payloads that a line has no room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,17 @@ def _esp(packet: bytes, at: int, end: int) -> str:
 
 
 def _ike(message: bytes) -> str:
+    """The exchange, and the payloads that show what step it is at; a star stands for encryption, as in RFC 2409."""
     try:
-        exchange = parse_header(message).exchange
+        header = parse_header(message)
+        known = header.exchange in ExchangeType.__members__.values()
+        name = ExchangeType(header.exchange).name.lower() if known else f"exchange {header.exchange}"
+        if header.encrypted:
+            return f"{name}*"
+        payloads = [payload_name(payload.type) for payload in parse_message(message).payloads]
     except IsakmpMalformed:
         return "malformed"
-    known = exchange in ExchangeType.__members__.values()
-    return ExchangeType(exchange).name.lower() if known else f"exchange {exchange}"
+    return " ".join([name, *(payload for payload in dict.fromkeys(payloads) if payload not in _TOO_MANY)])
 
 
 def _icmp(packet: bytes, parsed: Packet) -> str:

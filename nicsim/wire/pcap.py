@@ -14,7 +14,7 @@ Called by the replay, which refuses link types it does not read; the reader only
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
@@ -442,31 +442,24 @@ def _ticks(time: float, units: int) -> int:
 
 
 class PcapngWriter:
-    """Writes a pcapng file (one section, little-endian) to a binary stream of the caller's.
+    """Writes a pcapng file (one section, one interface, little-endian) to a binary stream of the caller's."""
 
-    `names` are those of its interfaces, if there is more than one or if it is to have a name.
-    """
-
-    def __init__(
-        self, stream: BinaryIO, link_type: int, nanoseconds: bool = False, names: Sequence[str] = ("",)
-    ) -> None:
+    def __init__(self, stream: BinaryIO, link_type: int, nanoseconds: bool = False, name: str = "") -> None:
+        """`name` is what the interface is called, if anything."""
         self._stream = stream
         self._units = 10**9 if nanoseconds else 10**6
         # version 1.0; -1: the section's length is not told
         self._write_block(_SECTION_HEADER, struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1))
-        for name in names:
-            options = _option(_OPTION_INTERFACE_NAME, name.encode()) if name else b""
-            options += _option(_OPTION_TSRESOL, bytes((9 if nanoseconds else 6,))) + _option(_OPTION_END, b"")
-            self._write_block(_INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, FRAME_LENGTH_MAX) + options)
+        options = _option(_OPTION_INTERFACE_NAME, name.encode()) if name else b""
+        options += _option(_OPTION_TSRESOL, bytes((9 if nanoseconds else 6,))) + _option(_OPTION_END, b"")
+        self._write_block(_INTERFACE_DESCRIPTION, struct.pack("<HHI", link_type, 0, FRAME_LENGTH_MAX) + options)
 
-    def write(
-        self, time: float, data: bytes, original_length: int | None = None, comment: str = "", interface: int = 0
-    ) -> None:
+    def write(self, time: float, data: bytes, original_length: int | None = None, comment: str = "") -> None:
         """Add one frame, with a comment if there is one to show; up to 65535 bytes of UTF-8."""
         high, low = divmod(_ticks(time, self._units), 1 << 32)
         original = len(data) if original_length is None else original_length
         options = _option(_OPTION_COMMENT, comment.encode()) + _option(_OPTION_END, b"") if comment else b""
-        head = struct.pack("<IIIII", interface, high, low, len(data), original)
+        head = struct.pack("<IIIII", 0, high, low, len(data), original)
         self._write_block(_ENHANCED_PACKET, head + _padded(data) + options)
 
     def _write_block(self, kind: int, body: bytes) -> None:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from nicsim.network.recording import write_points
+from nicsim.network.recording import write_point
 from nicsim.report.scenario import ladder, scenario_as_json
 from nicsim.scenario.catalogue import load_scenario, scenario_names
 from nicsim.scenario.model import Scenario, parse_scenario
@@ -32,7 +32,8 @@ def test_the_same_seed_gives_the_same_bytes(name: str) -> None:
     def all_of_it() -> tuple[str, bytes]:
         one, stream = Run(load_scenario(name), "7"), io.BytesIO()
         result = one.go(record=True)
-        write_points(stream, one.points)
+        for point in one.points:
+            write_point(stream, point)
         return json.dumps(scenario_as_json(result)), stream.getvalue()
 
     assert all_of_it() == all_of_it()
