@@ -37,9 +37,10 @@ def test_check_says_ok_or_each_fault(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_run_shows_the_ladder_and_the_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["scenario", "run", "nat-restarts"]) == 0
     out = capsys.readouterr().out
-    assert "7000>7000 UDP 5 bytes" in out
+    assert "1025>4500 ESP" in out
+    assert "NIC: opened, accepted" in out
     assert "nat: the NAT starts again" in out
-    assert "passed at 10.000 s" in out
+    assert "passed at 30.000 s" in out
 
 
 def test_run_fails_where_something_is_not_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +78,7 @@ def test_captures_are_one_for_each_point_and_one_of_the_subject(
 
 
 FIELDS = ["frame.interface_name", "ip.checksum.status", "udp.checksum.status", "_ws.malformed", "isakmp.flag_e",
-          "isakmp.typepayload", "esp.spi", "esp.icv_good", "ip.flags.mf"]  # fmt: skip
+          "isakmp.typepayload", "esp.spi", "esp.icv_good", "ip.flags.mf", "icmp.type"]  # fmt: skip
 OPTIONS = ["ip.check_checksum:TRUE", "udp.check_checksum:TRUE", "esp.enable_encryption_decode:TRUE",
            "esp.enable_authentication_check:TRUE", "ip.defragment:TRUE"]  # fmt: skip
 WRONG = "0"
@@ -98,13 +99,13 @@ def test_tshark_reads_every_point_and_opens_it_with_the_keys_beside_it(
         environment = os.environ | {"WIRESHARK_CONFIG_DIR": str(tmp_path)}
         printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
         for row in printed.splitlines():
-            point, ip, udp, malformed, encrypted, payload, spi, good, more = row.split("\t")
+            point, ip, udp, malformed, encrypted, payload, spi, good, more, quoted = row.split("\t")
             assert capture.name == f"out.{point}.pcapng"
             assert (ip, malformed) == ("1", ""), row
             assert udp != WRONG, row
             # With the keys, the payloads behind an encrypted header are told too.
             assert payload or not encrypted, row
-            if spi and more != "1":
+            if spi and more != "1" and not quoted:
                 sealed += 1
                 assert good == "1", row
     assert sealed or not (tmp_path / "esp_sa").exists()
