@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nicsim.cli.nic import file_associations
 from nicsim.host.software_ipsec import SecurityAssociation
+from nicsim.impairments import BY_NAME
 from nicsim.panel.answers import Reply
 from nicsim.panel.commands import COMMANDS
 from nicsim.panel.sa_words import SA_WORDS
@@ -460,6 +461,28 @@ LINES = st.one_of(
     st.tuples(st.sampled_from(list(OIDS)), st.binary(max_size=200)).map(lambda two: f"oid {two[0]} 0x{two[1].hex()}"),
     st.binary(max_size=120).map(lambda raw: f"frame {raw.hex()}"),
     st.integers(0, 5).map(add),
+    st.tuples(
+        st.integers(1, 5), st.sampled_from(["in", "out"]), st.booleans(), st.integers(0, 2), st.integers(1, 2)
+    ).map(
+        lambda five: add(
+            five[0],
+            five[1],
+            udp="none",
+            ah="HMAC_MD5_96",
+            ahkey=MD5_KEY,
+            ahspi=five[0] + 8 if five[2] else None,
+            **({} if five[2] else {"integrity": None, "ikey": None}),
+            esn=five[3] or None,
+            portions=five[4],
+        )
+    ),
+    st.sampled_from(list(BY_NAME)).map(lambda name: f"impair {name}"),
+    st.sampled_from(["encapsulation ipv4=on", "parameters ipsec-v2=off", "filter directed", "impair none", "poll"]),
+    st.tuples(st.integers(1, 5), st.integers(1, 5), st.binary(max_size=40)).map(
+        lambda three: f"seal {three[0]} tunnel={three[1]} {three[2].hex()}"
+    ),
+    st.tuples(st.integers(1, 5), st.binary(max_size=40)).map(lambda two: f"seal {two[0]} {two[1].hex()}"),
+    st.integers(1, 5).map(lambda spi: f"update {spi} high=7"),
 )
 
 
