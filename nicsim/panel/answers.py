@@ -150,6 +150,8 @@ class FrameAnswer:
     """Whether the frame went up at all; every frame should."""
     plaintext: str | None
     """The decrypted octets with padding and trailer; only of a packet that was opened."""
+    deleted: tuple[str, ...] = ()
+    """The SPIs that the host took off the NIC because the driver asked for room (N-SA-22)."""
 
 
 @dataclass(frozen=True, slots=True)

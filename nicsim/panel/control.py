@@ -90,17 +90,14 @@ def encapsulation(session: Session, rest: list[str]) -> Answer:
     if not given.keys() & {"ipv4", "ipv6"}:
         raise InputError("encapsulation needs ipv4=on|off|same or ipv6=on|off|same, or both")
     length = words.number("header", given["header"], 2**16 - 1) if "header" in given else ETHERNET_HEADER_LENGTH
-    link = (
-        flags_of("link", given["link"], LINKS) if "link" in given else NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3
-    )
+    link = flags_of("link", given.get("link", "IEEE_802_3"), LINKS)
     families = []
     for family in ("ipv4", "ipv6"):
         wanted = words.one_of(family, given.get(family, "same"), SETTINGS)
         is_on = wanted is NdisOffloadSet.NDIS_OFFLOAD_SET_ON
         families.append(FamilyEncapsulation(wanted, link if is_on else 0, length if is_on else 0))
-    answer = requested(
-        session, RequestKind.SET, Oid.OID_OFFLOAD_ENCAPSULATION, encapsulation_buffer(session, *families)
-    )
+    buffer = encapsulation_buffer(session, *families)
+    answer = requested(session, RequestKind.SET, Oid.OID_OFFLOAD_ENCAPSULATION, buffer)
     if answer.status == NdisStatus.SUCCESS.name:
         session.offloader.read_configuration()
         control = session.driver_state.control

@@ -9,12 +9,13 @@ from collections import Counter
 
 from nicsim.boundary import Descriptor, Indication, Table
 from nicsim.errors import InputError
+from nicsim.host.offloader import Offloaded
 from nicsim.ipsec.association import Mode
 from nicsim.panel import words
 from nicsim.panel.answers import Answer, FrameAnswer, FramesAnswer, Sent
 from nicsim.panel.framing import ethernet, framed, ip_packet
 from nicsim.panel.state import Session
-from nicsim.panel.tables import Held, handle_text
+from nicsim.panel.tables import Held, handle_text, spi_text
 from nicsim.reasons import BY_NUMBER, Reason
 from nicsim.wire.packet import LinkType, link_type_name
 from nicsim.wire.pcap import Frame, open_capture
@@ -74,6 +75,7 @@ def received(session: Session, data: bytes, handles: dict[int, int], number: int
         session.counts.packets[handle] += 1
     if own:  # of two portions the last one that was looked at
         session.counts.failed[own[-1]] += reason not in GOOD
+    deleted = make_room(session, own[0]) if own and word.sa_delete_request else ()
     parser = session.nic.card.rows.parser.get(descriptor.parser_slot - 1)
     return FrameAnswer(
         frame=number,
@@ -90,7 +92,19 @@ def received(session: Session, data: bytes, handles: dict[int, int], number: int
         ipsec_word=indication.ipsec.hex(),
         indicated=bool(indication.frame),
         plaintext=plaintext_of(indication, descriptor, reason),
+        deleted=deleted,
     )
+
+
+def make_room(session: Session, handle: int) -> tuple[str, ...]:
+    """The host's answer to SaDeleteReq: this association and its outbound partner go back to software (N-SA-22)."""
+    asked = next((one.outcome for one in session.held if one.handle == handle), None)
+    if not isinstance(asked, Offloaded):
+        return ()
+    moved = {offloaded.handle: why for offloaded, why in session.offloader.answer_delete_request(asked)}
+    gone = tuple(spi_text(one.sa.spi) for one in session.held if one.handle in moved)
+    session.held = [Held(one.sa, moved[one.handle]) if one.handle in moved else one for one in session.held]
+    return gone
 
 
 def whole(frame: Frame) -> bytes:

@@ -149,6 +149,8 @@ def _frame(answer: FrameAnswer) -> Iterable[str]:
         inside = f", inside it {answer.next_handle}" if answer.next_handle else ""
         port = f", through the parser entry of port {answer.parser_port}" if answer.parser_port else ""
         yield f"  association {answer.handle}{inside}{port}"
+    if answer.deleted:
+        yield f"  the driver asked for room: {', '.join(answer.deleted)} went back to software (N-SA-22)"
     if answer.plaintext is not None:
         yield f"  {answer.plaintext}"
 

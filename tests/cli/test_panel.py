@@ -259,6 +259,17 @@ def test_impairments_come_and_go_while_the_nic_runs(script: Script) -> None:
     assert (refused["reason"], again["plaintext"]) == ("icv-wrong", good["plaintext"])
 
 
+@pytest.mark.rule("N-SA-22")
+def test_the_host_makes_room_when_the_driver_asks(script: Script) -> None:
+    back = add_line(ESP, out=True).replace("spi=0x5a000050", "spi=0x77")
+    back = back.replace("src=192.0.2.1 dst=192.0.2.2", "src=192.0.2.2 dst=192.0.2.1")
+    lines = "enable", add_line(ESP), back, "impair delete-requested", WIRE, "dump sas", WIRE
+    *_, opened, dumped, left = script(*lines)
+    assert (opened["sa_delete_request"], opened["deleted"]) == (True, ["0x5a000050", "0x00000077"])
+    assert [(one["handle"], one["reason"]) for one in dumped["sas"]] == [(None, "delete-requested")] * 2
+    assert left["reason"] == "sa-not-offloaded"
+
+
 @pytest.mark.rule("N-DEL-2")
 def test_what_was_added_before_an_impairment_is_not_its_business(script: Script) -> None:
     udp = Portion(Mode.TRANSPORT, KEYS_V1[-1], udp=UdpType.OTHER)
