@@ -92,14 +92,14 @@ def buffers(chance: random.Random) -> None:
 def mutated_buffer(buffer: bytes, chance: random.Random) -> bytes:
     """Some bytes or words changed, and sometimes cut or extended."""
     work = bytearray(buffer)
-    for _ in range(chance.randrange(5)):
+    for _ in range(chance.randrange(5) if work else 0):
         at = chance.randrange(len(work))
         if chance.random() < 0.5:
             work[at] = chance.choice([0, 1, 2, 3, 4, 0x7F, 0x80, 0xFF, chance.randrange(256)])
         else:
             at -= at % 4
             work[at : at + 4] = struct.pack("<I", chance.choice(WORDS))
-    if chance.random() < 0.2:
+    if work and chance.random() < 0.2:
         del work[chance.randrange(len(work)) :]
     if chance.random() < 0.1:
         work += chance.randbytes(chance.randrange(41))
