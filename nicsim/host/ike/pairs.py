@@ -34,6 +34,8 @@ class Pair:
         self.alive = True
         self.replaced = False
         self._usable = False
+        # The pairs that it takes over from.
+        self._before: list[Pair] = []
         self._rekey: Timer | None = None
         self._end: Timer | None = None
 
@@ -45,6 +47,7 @@ class Pair:
         assert quick.choice is not None
         assert local_selector is not None
         assert remote_selector is not None
+        self._before = self._in_use_for_the_same()
         daemon.emit(
             AssociationsReady(
                 pair=self.number,
@@ -60,7 +63,7 @@ class Pair:
                 pfs_group=quick.policy.pfs_group,
                 local_original=quick.local_original,
                 remote_original=quick.remote_original,
-                replaces=tuple(pair.number for pair in self._before()),
+                replaces=tuple(pair.number for pair in self._before),
             )
         )
         self._end = daemon.timers.start(now + self.lifetime, self._expire)
@@ -80,12 +83,15 @@ class Pair:
             dst_port=dst.port if in_udp else 0,
         )
 
-    def _before(self) -> list[Pair]:
-        """The pairs of the same peer for the same packets that nothing has replaced yet."""
+    def _in_use_for_the_same(self) -> list[Pair]:
+        """The pairs of the same peer for the same packets that nothing has replaced yet.
+
+        Not those that are only being made: when both sides rekey at once, neither new pair ends the other.
+        """
         return [
             pair
             for pair in self.path.pairs.values()
-            if pair is not self and not pair.replaced and pair.selectors == self.selectors
+            if pair is not self and pair._usable and not pair.replaced and pair.selectors == self.selectors
         ]
 
     @property
@@ -101,8 +107,10 @@ class Pair:
         """The peer can receive: the host may send, and what was there before only drains."""
         self._usable = True
         self._daemon.emit(OutboundUsable(self.number))
-        for pair in self._before():
-            pair.drain(now, self.role)
+        for pair in self._before:
+            if pair.alive and not pair.replaced:
+                pair.drain(now, self.role)
+        self._before = []
         if self.role is Role.INITIATOR:
             self._rekey = self._daemon.timers.start(now + self.lifetime * self._daemon.config.rekey_at, self.rekey)
 
