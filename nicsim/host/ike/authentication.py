@@ -8,6 +8,7 @@ All that touches keys and certificates is in this file; nothing shows a key.
 from __future__ import annotations
 
 import hmac
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +16,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -31,6 +32,16 @@ from nicsim.wire.isakmp_payloads import IdentificationType
 MAX_CHAIN = 8
 # What a certificate may certainly not be: a key that takes seconds to use.
 MAX_RSA_BITS = 8192
+
+# All that the library raises for what is no certificate.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 _SUBJECT_NAMES: dict[IdentificationType, type[x509.DNSName | x509.RFC822Name]] = {
     IdentificationType.FQDN: x509.DNSName,
@@ -110,14 +121,15 @@ def _der(certificate: x509.Certificate) -> bytes:
 
 def verify_signature(key: RSAPublicKey, signature: bytes, hashed: bytes) -> None:
     """Raises IkeRefused unless `signature` is the key's over the bare hash."""
+    wrong = _refused(
+        Reason.IKE_AUTHENTICATION, "the signature does not match the hash", NotifyType.AUTHENTICATION_FAILED
+    )
     try:
         signed = key.recover_data_from_signature(signature, PKCS1v15(), NoDigestInfo())
     except InvalidSignature:
-        signed = b""
+        raise wrong from None
     if not hmac.compare_digest(signed, hashed):
-        raise _refused(
-            Reason.IKE_AUTHENTICATION, "the signature does not match the hash", NotifyType.AUTHENTICATION_FAILED
-        )
+        raise wrong
 
 
 def trusted_key(
@@ -137,7 +149,7 @@ def trusted_key(
     read = [_read(der) for der in certificates]
     own = next((one for one in read if _belongs_to(one, identity)), None)
     if own is None:
-        raise _refused(Reason.IKE_IDENTITY, f"no certificate is {identity}'s", NotifyType.INVALID_ID_INFORMATION)
+        raise _refused(Reason.IKE_IDENTITY, f"no certificate is {identity}'s")
     key = own.public_key()
     if not isinstance(key, RSAPublicKey) or key.key_size > MAX_RSA_BITS:
         raise _refused(Reason.IKE_CERTIFICATE, f"the certificate has no RSA key of at most {MAX_RSA_BITS} bits")
@@ -148,11 +160,13 @@ def trusted_key(
 
 def _read(der: bytes) -> x509.Certificate:
     try:
-        certificate = x509.load_der_x509_certificate(der)
-        certificate.public_key()
-        _ = certificate.extensions  # read lazily, so a spoiled one shows only now
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the library's remarks on odd serial numbers and the like
+            certificate = x509.load_der_x509_certificate(der)
+            # These are read lazily, so what is spoiled in them shows only now.
+            certificate.public_key(), certificate.extensions, certificate.subject, certificate.not_valid_after_utc
         return certificate
-    except Exception as error:
+    except _UNREADABLE as error:
         raise _refused(
             Reason.IKE_CERTIFICATE, f"the certificate cannot be read: {error}", NotifyType.INVALID_CERTIFICATE
         ) from None

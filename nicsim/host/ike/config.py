@@ -21,6 +21,9 @@ from nicsim.ipsec.association import Mode
 from nicsim.ipsec.transforms import Encryption, Integrity
 from nicsim.wire.esp import IKE_PORT, NAT_TRAVERSAL_PORT
 
+# Below this, fragments are mostly headers.
+MIN_FRAGMENT = 100
+
 
 class Phase1Exchange(Enum):
     """How phase 1 goes."""
@@ -135,6 +138,14 @@ class Phase1Policy:
     # Tell the peer, once, that we remember nothing of it.
     initial_contact: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.proposals:
+            raise InputError("phase 1 needs at least one proposal")
+        if self.lifetime < 1:
+            raise InputError(f"a lifetime is at least one second, not {self.lifetime}")
+        if self.fragment_above is not None and self.fragment_above < MIN_FRAGMENT:
+            raise InputError(f"fragments have at least {MIN_FRAGMENT} bytes, not {self.fragment_above}")
+
 
 @dataclass(frozen=True, slots=True)
 class Phase2Policy:
@@ -150,6 +161,14 @@ class Phase2Policy:
     lifetime: int = 3600
     # 0 for no limit.
     lifetime_kilobytes: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.proposals:
+            raise InputError("quick mode needs at least one proposal")
+        if self.lifetime < 1 or self.lifetime_kilobytes < 0:
+            raise InputError(f"a lifetime is at least one second, not {self.lifetime}; kilobytes are not negative")
+        if self.pfs_group is not None and self.pfs_group not in GROUPS:
+            raise InputError(f"group {self.pfs_group} is none of {', '.join(map(str, GROUPS))}")
 
 
 @dataclass(frozen=True, slots=True)

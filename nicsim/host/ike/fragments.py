@@ -23,14 +23,21 @@ from nicsim.wire.isakmp import (
 from nicsim.wire.isakmp_payloads import Fragment, parse_fragment
 
 FRAGMENT_HEADER_LENGTH = 4
+# What a fragment has before its part of the message.
+OVERHEAD = HEADER_LENGTH + GENERIC_HEADER_LENGTH + FRAGMENT_HEADER_LENGTH
 MAX_FRAGMENTS = 64
 MAX_MESSAGE = 0x10000
 
 
 def split(message: bytes, largest: int, fragment_id: int) -> list[bytes]:
-    """The fragments of a whole message, none longer than `largest` bytes, header included."""
-    room = largest - HEADER_LENGTH - GENERIC_HEADER_LENGTH - FRAGMENT_HEADER_LENGTH
+    """The fragments of a whole message, none longer than `largest` bytes, header included.
+
+    A message that would need more fragments than anybody puts together stays whole.
+    """
+    room = largest - OVERHEAD
     pieces = [message[start : start + room] for start in range(0, len(message), room)]
+    if len(pieces) > MAX_FRAGMENTS:
+        return [message]
     header = replace(parse_header(message), flags=Flags.NONE)
     fragments = []
     for number, piece in enumerate(pieces, 1):

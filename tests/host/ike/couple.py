@@ -9,7 +9,7 @@ import ipaddress
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nicsim.events import Endpoint, IkeEvent, MessageSeen, Selector, UdpDatagram
 from nicsim.host.ike.authentication import PreSharedKey
@@ -117,6 +117,8 @@ class Couple:
         self.ladder: list[str] = []
         # Says of each datagram whether it gets lost.
         self.lose: Callable[[Sent], bool] = lambda _: False
+        # May put what both say at one time in another order.
+        self.arrange: Callable[[list[tuple[str, Any]]], list[tuple[str, Any]]] = list
         # May change a datagram on its way, or make several of it.
         self.meddle: Callable[[Sent], Iterable[UdpDatagram]] = lambda sent: [sent.datagram]
 
@@ -134,7 +136,7 @@ class Couple:
             said = [(name, item) for name, peer in self.peers.items() for item in peer.poll()]
             if not said:
                 return
-            for name, item in said:
+            for name, item in self.arrange(said):
                 self.order[name].append(item)
                 if isinstance(item, UdpDatagram):
                     self.note(name, item)
@@ -164,6 +166,10 @@ class Couple:
             arriving = self.through(name, one)
             if arriving is not None:
                 self.peers["b" if name == "a" else "a"].receive(self.now, arriving)
+
+    def carry_to(self, name: str, datagram: UdpDatagram) -> None:
+        """A datagram from nowhere arrives, just so."""
+        self.peers[name].receive(self.now, datagram)
 
     def through(self, name: str, datagram: UdpDatagram) -> UdpDatagram | None:
         mine, theirs = self.nats[name], self.nats["b" if name == "a" else "a"]
