@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from nicsim.boundary import UdpType
 from nicsim.errors import InputError
-from nicsim.events import AssociationsReady, Endpoint, SaPlaced
+from nicsim.events import AssociationsReady, Endpoint, Role, SaPlaced
 from nicsim.holdings import Holdings, ParserEntryLine, Standing
 from nicsim.host.offloader import Offloaded, Offloader
 from nicsim.host.pairs import (
@@ -91,6 +91,11 @@ class AssociationDatabase:
             host = str(selector.destination.network.network_address)
             if not self._to_host.get(host, True):
                 del self._to_host[host]
+
+    def may_wait(self, number: int) -> bool:
+        """Whether a pair that may send can leave that to the one that it replaces: we began, the other is there."""
+        pair = self.pairs.get(number)
+        return pair is not None and pair.role is Role.INITIATOR and any(old in self.pairs for old in pair.replaces)
 
     def use_outbound(self, number: int) -> None:
         """The pair may send, and the ones that it replaces drain."""

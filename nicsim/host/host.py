@@ -53,6 +53,11 @@ MOST_WAITING = 16
 """Packets that wait for one connection to come up."""
 
 
+SWITCH_DELAY = 1.0
+"""Seconds for which the old pair goes on sending after a rekey: whoever answered installs its side only when the last
+message has come, and nothing tells us when that is but its first packet on the new pair."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostConfig:
     """What a host is told when it starts."""
@@ -106,6 +111,8 @@ class Host:
         self._identities: dict[int, str] = {}
         self._generated: dict[Policy, set[int]] = {}
         self._waiting: dict[str, list[bytes]] = {}
+        # Pairs that may send, and when they will at the latest.
+        self._switches: dict[int, float] = {}
         self._events: list[HostEvent | IkeEvent] = []
 
     # --- asked from above --------------------------------------------------------------------------------------
@@ -156,12 +163,16 @@ class Host:
 
     def tick(self, now: float) -> None:
         """Do what is due."""
+        for pair, at in list(self._switches.items()):
+            if at <= now:
+                self._switch_to(now, pair)
         self.peer.tick(now)
         self._collect(now)
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do next."""
-        return self.peer.next_deadline()
+        daemon = self.peer.next_deadline()
+        return min([*self._switches.values(), *([] if daemon is None else [daemon])], default=None)
 
     def poll(self) -> Sequence[HostEvent | IkeEvent]:
         """Everything since the last call, in order."""
@@ -242,8 +253,10 @@ class Host:
                     self.peer.receive(now, item)
                     self._collect(now)
                 case SeenAt(pair, source):
-                    self.peer.received(now, pair, source)
-                    self._collect(now)
+                    self._switch_to(now, pair)
+                    if source is not None:
+                        self.peer.received(now, pair, source)
+                        self._collect(now)
                 case _:
                     self._events.append(item)
 
@@ -267,8 +280,9 @@ class Host:
             case AssociationsReady():
                 self._install(now, event)
             case OutboundUsable(pair):
-                self.associations.use_outbound(pair)
-                self._send_waiting(now, pair)
+                self._switches[pair] = now + SWITCH_DELAY
+                if not self.associations.may_wait(pair):
+                    self._switch_to(now, pair)
             case PeerMoved():
                 for number in event.pairs:
                     self._withdraw_policies(number)
@@ -277,6 +291,9 @@ class Host:
             case AssociationsDeleted(pair):
                 self._events += self.associations.remove(pair)
                 self._withdraw_policies(pair)
+                self._switches.pop(pair, None)
+                for waiting in [one for one in self._switches if not self.associations.may_wait(one)]:
+                    self._switch_to(now, waiting)
             case ExchangeFailed():
                 for _ in self._waiting.pop(event.connection, []):
                     self._drop(event.reason, event.detail)
@@ -315,6 +332,12 @@ class Host:
             if not users:
                 self.policies.policies.remove(policy)
                 del self._generated[policy]
+
+    def _switch_to(self, now: float, pair: int) -> None:
+        """Send on a pair from now on, if that is what it waits for."""
+        if self._switches.pop(pair, None) is not None:
+            self.associations.use_outbound(pair)
+            self._send_waiting(now, pair)
 
     def _drop(self, reason: Reason, detail: str) -> None:
         self._events.append(PacketDropped(False, reason, detail))

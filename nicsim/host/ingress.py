@@ -37,7 +37,8 @@ class SeenAt:
     """Authentic and new ESP of a pair came from there: the only proof of where a peer is that may move it."""
 
     pair: int
-    source: Endpoint
+    # None without UDP: then there is no port that could change, and no NAT that could change it.
+    source: Endpoint | None
 
 
 @dataclass(slots=True)
@@ -154,7 +155,7 @@ class Ingress:
             return
         held.packets_by_nic += judgement.opened_by is transport.OpenedBy.NIC
         held.packets_by_host += judgement.opened_by is transport.OpenedBy.HOST
-        if source is not None and pair.number > 0:
+        if pair.number > 0:
             yield SeenAt(pair.number, source)
         if judgement.payload is not None and judgement.next_header != NEXT_HEADER_NONE:
             plain = self._plain(held, arrival, judgement.payload, judgement.next_header)

@@ -111,6 +111,8 @@ class Pair:
     inbound: HeldAssociation | None
     outbound: HeldAssociation | None
     standing: Standing = Standing.WAITING
+    # Who began the quick mode.
+    role: Role = Role.RESPONDER
     # 0 for no limit.
     lifetime_kilobytes: int = 0
     # Who the peer proved to be, and where it is.
@@ -145,6 +147,7 @@ def negotiated_pair(ready: AssociationsReady, identity: str, window: int) -> Pai
         ready.connection,
         inbound,
         outbound,
+        role=ready.role,
         lifetime_kilobytes=ready.lifetime_kilobytes,
         identity=identity,
         remote=ready.outbound.dst,

@@ -298,7 +298,12 @@ def test_a_rekey_drains_the_old_pair_and_then_deletes_it() -> None:
     [frame] = client.send(echo())
     assert any(event.pair == 1 for event in gateway.receive(frame) if isinstance(event, EspReceived))
     for one in (client, gateway):
-        one.tell(OutboundUsable(2))
+        one.tell(OutboundUsable(2), now=1.0)
+    # The client began: what it sends may overtake the message that completes the gateway's side. So it waits for the
+    # gateway's first packet on the new pair.
+    assert EspReceived(1, 0x1001, 3, "accepted", "nic") in gateway.receive(client.send(echo())[0])
+    [frame] = gateway.send(echo(src=INNER_HOST, dst=INNER_CLIENT))
+    assert EspReceived(2, 0x2002, 1, "accepted", "nic") in client.receive(frame)
     [frame] = client.send(echo(b"new"))
     events = gateway.receive(frame)
     assert EspReceived(2, 0x2001, 1, "accepted", "nic") in events
@@ -315,6 +320,25 @@ def test_a_rekey_drains_the_old_pair_and_then_deletes_it() -> None:
         assert (tables(one), entries(one), one.lines()) == ((0, 0, 0), [], [])
         assert not one.host.associations._to_host
         assert not one.host.associations._to_network
+
+
+@pytest.mark.parametrize("old_pair_ends", [False, True])
+def test_without_a_packet_on_the_new_pair_time_or_the_end_of_the_old_one_decides(old_pair_ends: bool) -> None:
+    client, gateway = joined()
+    for one, is_client in ((client, True), (gateway, False)):
+        one.tell(ready(2, client=is_client, replaces=(1,)), OutboundUsable(2), now=10.0)
+    assert client.host.next_deadline() == 11.0
+    client.peer.deadline = 10.5
+    assert client.host.next_deadline() == 10.5
+    client.tell(now=10.5)
+    assert EspReceived(1, 0x1001, 1, "accepted", "nic") in gateway.receive(client.send(echo())[0])
+    client.peer.deadline = None
+    if old_pair_ends:
+        client.tell(gone(1), now=10.6)
+    else:
+        client.tell(now=11.0)
+    assert client.host.next_deadline() is None
+    assert EspReceived(2, 0x2001, 1, "accepted", "nic") in gateway.receive(client.send(echo())[0])
 
 
 def test_what_is_unknown_to_the_host_is_no_trouble() -> None:
