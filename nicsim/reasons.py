@@ -36,6 +36,8 @@ class Reason(Enum):
         "The card checked the ICV of AH; nothing was encrypted.")
     PROTOCOL_INVALID = (5, "protocol-invalid", "N-RX-15",
         "The packet has other IPsec headers than its association: one of AH and ESP is missing, or is another's.")
+    ROW_MISSING = (6, "row-missing", "N-RX-15",
+        "The card no longer has the row of the association's second layer; that is no fault of the packet.")
     # --- the card's receive path: left untouched ---------------------------------------------------------------
     NOT_IP = (10, "not-ip", "N-RX-13",
         "The frame carries no IP packet, so there is nothing for IPsec to do.")

@@ -290,7 +290,9 @@ def open_portion(walk: Walk, portion: Portion | None) -> Reason:
         if reason is not CHECKED or not row.then_slot:
             return reason
         covered = walk.rows.inbound.get(row.then_slot - 1)
-        if covered is None or not is_esp_of(walk, covered.row):
+        if covered is None:
+            return generic_error(walk)
+        if not is_esp_of(walk, covered.row):
             return invalid_protocol(walk)
         association = covered
     elif row.linked:
@@ -342,6 +344,11 @@ def wrong_icv(walk: Walk, row: SaRow, portion: Portion | None) -> Reason:
 def invalid_syntax(walk: Walk) -> Reason:
     walk.status = CryptoStatus.CRYPTO_INVALID_PACKET_SYNTAX
     return Reason.SYNTAX_INVALID
+
+
+def generic_error(walk: Walk) -> Reason:
+    walk.status = CryptoStatus.CRYPTO_GENERIC_ERROR
+    return Reason.ROW_MISSING
 
 
 def invalid_protocol(walk: Walk) -> Reason:

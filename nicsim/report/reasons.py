@@ -15,6 +15,7 @@ from nicsim.reasons import Reason
 INSTEAD: dict[Reason, str] = {
     Reason.ICV_WRONG: "a packet sealed with the keys of the association, unchanged on its way",
     Reason.SYNTAX_INVALID: "whole cipher blocks between the IV and the ICV, with the two bytes of the ESP trailer",
+    Reason.ROW_MISSING: "the same packet after a reset, or after a delete and an add of its association",
     Reason.MALFORMED: "headers whose lengths agree with each other and with the frame",
     Reason.NOT_ENABLED: "the same frame after OID_OFFLOAD_ENCAPSULATION, in 5.1 OID_TCP_TASK_OFFLOAD, enabled it",
     Reason.ENCAPSULATION_NOT_ENABLED: "a frame of an encapsulation that the enabling set named",
