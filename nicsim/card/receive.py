@@ -115,7 +115,8 @@ def is_enabled(walk: Walk) -> Reason | None:
     enabled = control.ipv4_encapsulations if packet.version == 4 else control.ipv6_encapsulations
     if not enabled:
         return Reason.NOT_ENABLED
-    return None if enabled & packet.encapsulation else Reason.ENCAPSULATION_NOT_ENABLED
+    # Tags before LLC/SNAP are two encapsulations, and both must be on.
+    return Reason.ENCAPSULATION_NOT_ENABLED if packet.encapsulation & ~enabled else None
 
 
 def is_whole(walk: Walk) -> Reason | None:

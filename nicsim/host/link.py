@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nicsim.host.offloader import LinkMedium
 from nicsim.wire.headers import build_ethernet
-from nicsim.wire.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, LinkType
+from nicsim.wire.packet import ETHERTYPE_IPV4, ETHERTYPE_IPV6, SNAP_HEADER, LinkType
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Link:
     @property
     def type(self) -> LinkType:
         """As captures have it."""
-        return LinkType.ETHERNET if self.medium is LinkMedium.ETHERNET else LinkType.RAW
+        return LinkType.RAW if self.medium is LinkMedium.RAW_IP else LinkType.ETHERNET
 
     def frame(self, ip_packet: bytes) -> bytes:
         """An outgoing IP packet on this link."""
@@ -34,4 +34,7 @@ class Link:
         if self.medium is LinkMedium.RAW_IP:
             return ip_packet
         ethertype = ETHERTYPE_IPV4 if ip_packet[0] >> 4 == 4 else ETHERTYPE_IPV6
-        return build_ethernet(destination, source, ethertype, ip_packet)
+        if self.medium is LinkMedium.ETHERNET:
+            return build_ethernet(destination, source, ethertype, ip_packet)
+        body = SNAP_HEADER + ethertype.to_bytes(2, "big") + ip_packet  # behind a length (RFC 1042)
+        return build_ethernet(destination, source, len(body), body)

@@ -81,16 +81,43 @@ NOT_DELETED = frozenset({NdisStatus.NOT_ACCEPTED, NdisStatus.RESET_IN_PROGRESS, 
 """A delete so answered has not deleted anything; one that failed has: the driver marked the association (N-DEL-4)."""
 POLLS = 1000
 """How often a pending request is asked after before it counts as lost."""
-ETHERNET_LINK = (
-    NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3 | NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
-)
 
 
 class LinkMedium(Enum):
     """The link that the host enables offload for."""
 
     ETHERNET = "ethernet"
+    LLC_SNAP = "llc-snap"
     RAW_IP = "raw-ip"
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How IP is framed on a link: the one format of 5.1, the formats of 6.x, and the bytes before the IP header."""
+
+    encapsulation: NdisEncapsulation
+    encapsulations: int
+    header_size: int
+
+
+# Ethernet has all of its framings at once; 5.1 can say one only, and that one stands for tagged frames too (N-CAP-3).
+FRAMINGS = {
+    LinkMedium.ETHERNET: Framing(
+        NdisEncapsulation.IEEE_802_3_Encapsulation,
+        NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3
+        | NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
+        | NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_LLC_SNAP_ROUTED,
+        14,
+    ),
+    LinkMedium.LLC_SNAP: Framing(
+        NdisEncapsulation.LLC_SNAP_ROUTED_Encapsulation,
+        NdisEncapsulations.NDIS_ENCAPSULATION_IEEE_LLC_SNAP_ROUTED,
+        22,
+    ),
+    LinkMedium.RAW_IP: Framing(
+        NdisEncapsulation.UNSPECIFIED_Encapsulation, NdisEncapsulations.NDIS_ENCAPSULATION_NULL, 0
+    ),
+}
 
 
 Layer = tuple[int, int, bytes]
@@ -147,13 +174,13 @@ class Offloader:
 
     def _enable_5_1(self, medium: LinkMedium) -> None:
         """Query OID_TCP_TASK_OFFLOAD, then set it back with everything it reported."""
-        ethernet = medium is LinkMedium.ETHERNET
+        framing = FRAMINGS[medium]
         header = NdisTaskOffloadHeader(
             size=size_of(NdisTaskOffloadHeader, self.binding.abi),
             encapsulation_format=NdisEncapsulationFormat(
-                NdisEncapsulation.IEEE_802_3_Encapsulation if ethernet else NdisEncapsulation.UNSPECIFIED_Encapsulation,
+                framing.encapsulation,
                 EncapsulationFlags(fixed_header_size=1),
-                14 if ethernet else 0,
+                framing.header_size,
             ),
         )
         query = header.pack(self.binding.abi).ljust(QUERY_BUFFER_LENGTH, b"\0")
@@ -181,10 +208,10 @@ class Offloader:
         if status != NdisStatus.SUCCESS:
             self.not_enabled_detail = f"OID_TCP_OFFLOAD_CURRENT_CONFIG ended with {status.name}"
             return
-        ethernet = medium is LinkMedium.ETHERNET
-        wanted = ETHERNET_LINK if ethernet else NdisEncapsulations.NDIS_ENCAPSULATION_NULL
+        framing = FRAMINGS[medium]
+        wanted = framing.encapsulations
         claimed = (self.version1.supported.encapsulation | self.version2.encapsulation) & wanted
-        on = FamilyEncapsulation(NdisOffloadSet.NDIS_OFFLOAD_SET_ON, claimed or wanted, 14 if ethernet else 0)
+        on = FamilyEncapsulation(NdisOffloadSet.NDIS_OFFLOAD_SET_ON, claimed or wanted, framing.header_size)
         size = size_through(NdisOffloadEncapsulation, "ipv6.header_size", self.binding.abi)
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION, 1, size)
         setting = NdisOffloadEncapsulation(header, on, on).pack(self.binding.abi)

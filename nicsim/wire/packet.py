@@ -108,7 +108,7 @@ _TAGS_MAX = 2
 # An Ethernet type field up to this is an 802.3 length.
 _LENGTH_FIELD_MAX = 1500
 # DSAP and SSAP SNAP, unnumbered information, organisation 0: an ethertype follows (RFC 1042).
-_SNAP_HEADER = b"\xaa\xaa\x03\0\0\0"
+SNAP_HEADER = b"\xaa\xaa\x03\0\0\0"
 _ETHERTYPE_NAMES = {
     0x0806: "ARP",
     0x8035: "RARP",
@@ -234,10 +234,10 @@ def _parse_other_ethernet(frame: bytes) -> Packet:
         if ethertype > limit - start:
             raise Malformed(f"802.3 length {ethertype} at offset {at} needs {ethertype} bytes, {limit - start} left")
         limit = start + ethertype
-        if not frame.startswith(_SNAP_HEADER, start, limit):
+        if not frame.startswith(SNAP_HEADER, start, limit):
             raise NotIp(f"an 802.3 frame whose LLC header is {frame[start : min(start + 3, limit)].hex() or 'missing'}")
         encapsulation = _TAGGED_SNAP if encapsulation == _TAGGED else _SNAP
-        at = start + len(_SNAP_HEADER)
+        at = start + len(SNAP_HEADER)
         ethertype = _ethertype_at(frame, at, limit, "SNAP type")
     if ethertype == ETHERTYPE_IPV4:
         return _parse_ipv4(frame, at + 2, limit, encapsulation)

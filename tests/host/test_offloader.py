@@ -144,7 +144,7 @@ def entries(recording: Recording, oid: int = ADD_UDPESP) -> list[int]:
 
 
 @ABIS
-@pytest.mark.parametrize("medium", list(LinkMedium))
+@pytest.mark.parametrize("medium", [LinkMedium.ETHERNET, LinkMedium.RAW_IP])
 @pytest.mark.rule("N-CAP-1", "N-CAP-11", "N-CAP-4")
 def test_in_5_1_the_host_queries_and_sets_back_what_was_reported(abi: Abi, medium: LinkMedium) -> None:
     offloader, recording = host("ndis51", abi, medium=medium, enable=False)
