@@ -36,6 +36,8 @@ FIN, SYN, RST, PSH, URG = 0x01, 0x02, 0x04, 0x08, 0x20
 ON_THE_LAST_SEGMENT_ONLY = FIN | PSH
 NEVER_IN_A_LARGE_SEND = SYN | RST | URG
 LENGTH_MAX = 0xFFFF
+WHOLE_IDENTIFICATION = 16
+"""Bits, in version 1 of large send."""
 
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
@@ -88,6 +90,8 @@ def read_template(
         limit = rows.control.ipv4_large_send if packet.version == 4 else rows.control.ipv6_large_send
         if not limit:
             return Reason.LARGE_SEND_NOT_ENABLED
+        if packet.version == 6 and large.identification_bits == WHOLE_IDENTIFICATION:
+            return Reason.BAD_LARGE_SEND  # version 1 of large send is for IPv4 only
         if association is None:
             headers = Headers(packet, None, None, packet.payload, packet.end)
         elif is_of_tunnel(association, large):

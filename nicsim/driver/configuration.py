@@ -15,6 +15,7 @@ from nicsim.boundary import OidRequest, OidResult
 from nicsim.driver.enabling import configure
 from nicsim.driver.handles import Configuration, DriverState
 from nicsim.driver.operations import Steps
+from nicsim.driver.task_settings import TaskSettings, not_claimed
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus
@@ -125,8 +126,14 @@ def wanted_configuration(state: DriverState, asked: Parameters) -> Configuration
         if value > DISABLED and not known:
             raise RequestRefused(INVALID, Reason.PARAMETER_NOT_CLAIMED, f"{name} enables what the card does not claim")
     before = state.configuration
+    settings = before.tasks.after(asked)
+    if (name_of_task := not_claimed(claims.other_tasks, TaskSettings().after(asked))) is not None:
+        raise RequestRefused(
+            INVALID, Reason.PARAMETER_NOT_CLAIMED, f"{name_of_task} enables what the card does not claim"
+        )
     return replace(
         before,
+        tasks=settings,
         ipsec_v1=asked.ipsec_v1 or before.ipsec_v1,
         ipsec_v2=mine or before.ipsec_v2,
     )

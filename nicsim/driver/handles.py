@@ -13,6 +13,7 @@ from enum import IntEnum
 
 from nicsim.boundary import AddressRow, CardControl, ParserRow, SaRow, Table, UdpType
 from nicsim.capabilities import Capabilities, NdisVersion, OtherTasks, Version1Claims, Version2Claims
+from nicsim.driver.task_settings import TaskSettings, checksums_left
 from offload_oids import Abi
 from offload_oids.offload_parameters import (
     IpsecV1Parameter,
@@ -111,6 +112,8 @@ class Configuration:
     ipsec_v1: int = IpsecV1Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_AND_ESP_ENABLED
     ipsec_v2: int = IpsecV2Parameter.NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED
     """What OID_TCP_OFFLOAD_PARAMETERS leaves of each version; what the keywords say before the first set (N-CP6-7)."""
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    """What it leaves of the other tasks."""
 
 
 def version1_left(claims: Version1Claims | None, setting: int) -> Version1Claims | None:
@@ -190,7 +193,7 @@ class DriverState:
     @property
     def tasks(self) -> OtherTasks:
         """The tasks beside IPsec in force."""
-        return self.enabled_tasks or self.capabilities.other_tasks
+        return checksums_left(self.enabled_tasks or self.capabilities.other_tasks, self.configuration.tasks)
 
     @property
     def version2(self) -> Version2Claims | None:

@@ -20,6 +20,7 @@ from offload_oids.packet_info import (
     PacketInfoReceive,
 )
 from offload_oids.packet_tasks import (
+    LargeSendIpVersion,
     LargeSendType,
     LsoV1TransmitComplete,
     LsoV2TransmitComplete,
@@ -126,6 +127,16 @@ class Words:
         if tasks.header:
             header = NdisIpsecOffloadV2HeaderNetBufferListInfo.unpack(tasks.header, self._abi).transmit or header
         return LargeSend(word.mss, word.tcp_header_offset, header.pad_length, header.next_header, bits)
+
+    def large_send_kind(self, tasks: TaskWords) -> tuple[int, int]:
+        """Version and IP version of a large send; version 1, and the one of 5.1, is for IPv4 only."""
+        if self._ndis is NdisVersion.NDIS_5_1:
+            return 1, 4
+        word = NdisTcpLargeSendOffloadNetBufferListInfo.unpack(tasks.large_send, self._abi).lso_v2_transmit
+        assert word is not None
+        if word.type == LargeSendType.NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE:
+            return 1, 4
+        return 2, 6 if word.ip_version == LargeSendIpVersion.NDIS_TCP_LARGE_SEND_OFFLOAD_IPv6 else 4
 
     def large_send_done(self, word: bytes, payload: int) -> bytes:
         """The large-send word as the driver completes it: the TCP payload that was sent, or in version 2 the type."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from nicsim.boundary import CardControl, ChecksumTask
 from nicsim.capabilities import OtherTasks, Version2Claims
+from nicsim.driver.task_settings import TaskSettings
 from offload_oids.ndis_offload import (
     ChecksumIpv4,
     ChecksumIpv6,
@@ -65,18 +66,19 @@ def _ipv6_block(claims: TaskChecksumV6, encapsulations: int) -> ChecksumIpv6:
 
 
 def large_send_reports(
-    tasks: OtherTasks, ipv4: int, ipv6: int
+    tasks: OtherTasks, settings: TaskSettings, ipv4: int, ipv6: int
 ) -> tuple[NdisTcpLargeSendOffloadV1, NdisTcpLargeSendOffloadV2]:
     """Members LsoV1 and LsoV2 of NDIS_OFFLOAD."""
     task = tasks.large_send
     size, least = task.max_off_load_size, task.min_segment_count
-    if not size:
-        return NdisTcpLargeSendOffloadV1(), NdisTcpLargeSendOffloadV2()
-    version1 = NdisTcpLargeSendOffloadV1(LargeSendV1Ipv4(ipv4, size, least, task.tcp_options, task.ip_options))
-    block6 = LargeSendV2Ipv6()
-    if tasks.large_send_ipv6:
+    block1, block4, block6 = LargeSendV1Ipv4(), LargeSendV2Ipv4(), LargeSendV2Ipv6()
+    if size and settings.allows_large_send(1, 4):
+        block1 = LargeSendV1Ipv4(ipv4, size, least, task.tcp_options, task.ip_options)
+    if size and settings.allows_large_send(2, 4):
+        block4 = LargeSendV2Ipv4(ipv4, size, least)
+    if size and tasks.large_send_ipv6 and settings.allows_large_send(2, 6):
         block6 = LargeSendV2Ipv6(ipv6, size, least, task.ip_options, task.tcp_options)
-    return version1, NdisTcpLargeSendOffloadV2(LargeSendV2Ipv4(ipv4, size, least), block6)
+    return NdisTcpLargeSendOffloadV1(block1), NdisTcpLargeSendOffloadV2(block4, block6)
 
 
 def coexistence(claims: Version2Claims | None) -> int:

@@ -11,6 +11,7 @@ from nicsim.boundary import StatusIndication
 from nicsim.capabilities import Capabilities, Version1Claims, Version2Claims
 from nicsim.driver.handles import DriverState
 from nicsim.driver.other_tasks import checksum_report, coexistence, large_send_reports
+from nicsim.driver.task_settings import TaskSettings
 from offload_oids import Abi, NdisStatus
 from offload_oids.layout import Structure, size_of
 from offload_oids.ndis_offload import (
@@ -20,6 +21,9 @@ from offload_oids.ndis_offload import (
     NdisObjectType,
     NdisOffloadRevision1,
     NdisOffloadRevision2,
+    NdisTcpIpChecksumOffload,
+    NdisTcpLargeSendOffloadV1,
+    NdisTcpLargeSendOffloadV2,
     ipsec_v1_of_task,
 )
 from offload_oids.ndis_requests import build_status_indication
@@ -109,24 +113,36 @@ def task_ipsec(claims: Version1Claims | None) -> NdisTaskIpsec | None:
 
 def current_report(state: DriverState, ipv4: int, ipv6: int) -> bytes:
     """What is on now, with the encapsulations of each family."""
-    return offload_report(state, state.version1, state.version2, ipv4, ipv6)
+    settings = state.configuration.tasks
+    other = (checksum_report(state.tasks, ipv4, ipv6), *large_send_reports(state.tasks, settings, ipv4, ipv6))
+    return offload_report(state, state.version1, state.version2, other, ipv4, ipv6)
 
 
 def hardware_report(state: DriverState) -> bytes:
     """What the card can do, whatever is on (N-CP6-1)."""
     claims = state.capabilities
-    return offload_report(state, claims.version1, claims.version2, claims.encapsulations, claims.encapsulations)
+    both = claims.encapsulations, claims.encapsulations
+    tasks = claims.other_tasks
+    other = (checksum_report(tasks, *both), *large_send_reports(tasks, TaskSettings(), *both))
+    return offload_report(state, claims.version1, claims.version2, other, *both)
+
+
+OtherReports = tuple[NdisTcpIpChecksumOffload, NdisTcpLargeSendOffloadV1, NdisTcpLargeSendOffloadV2]
 
 
 def offload_report(
-    state: DriverState, version1: Version1Claims | None, version2: Version2Claims | None, ipv4: int, ipv6: int
+    state: DriverState,
+    version1: Version1Claims | None,
+    version2: Version2Claims | None,
+    other: OtherReports,
+    ipv4: int,
+    ipv6: int,
 ) -> bytes:
     """NDIS_OFFLOAD of the NDIS version, with the encapsulations of each family (N-CP6-1 to N-CP6-4)."""
     task = task_ipsec(version1)
     v1 = ipsec_v1_of_task(task, ipv4) if task else NdisIpsecOffloadV1()
     v2 = ipsec_v2_report(version2, ipv4 | ipv6)
-    checksum = checksum_report(state.tasks, ipv4, ipv6)
-    lso_v1, lso_v2 = large_send_reports(state.tasks, ipv4, ipv6)
+    checksum, lso_v1, lso_v2 = other
     report: Structure
     if state.capabilities.version2 is None:
         header = NdisObjectHeader(NdisObjectType.NDIS_OBJECT_TYPE_OFFLOAD, 1, size_of(NdisOffloadRevision1, state.abi))

@@ -31,6 +31,8 @@ def send(
     checksums, large = words.transmit_tasks(tasks)
     if refusal := objection(state, known, checksums, large):
         return failed(refusal)
+    if large is not None and not state.configuration.tasks.allows_large_send(*words.large_send_kind(tasks)):
+        return failed(Reason.LARGE_SEND_NOT_ENABLED)
     slot, tunnel_slot = [*(one.rows[0][0] for one in known), None, None][:2]
     if large is not None:
         return send_large(card, words, frame, slot, large, tasks)
