@@ -277,6 +277,22 @@ def test_ip_options_need_a_claim_of_their_own_wherever_they_are() -> None:
     assert send(host, handed, TCP).reason is Reason.CHECKSUM_NOT_ENABLED
 
 
+def test_options_in_the_tunnel_header_count_as_well() -> None:
+    tunnel = association(0x1001, AES, UdpType.NATIVE, Mode.TUNNEL, inbound=False)
+    plain = handed_down(tunnel, 1, tcp_packet(INSIDE, FAR), 4)
+    handed = ethernet(oracle_tcp.ip(tunnel.src, tunnel.dst, 50, plain[34:], 0, b"\x94\x04\0\0"))
+    assert send(host_with([tunnel], "ndis61"), handed, TCP).reason is Reason.SEALED
+    host = host_with([tunnel], transmitting(TaskChecksumV4(0, 1, 1, 1, 1)))
+    assert send(host, handed, TCP).reason is Reason.CHECKSUM_NOT_ENABLED
+    assert send(host, plain, TCP).reason is Reason.SEALED
+
+
+def test_a_datagram_without_data_has_a_checksum() -> None:
+    packet = udp_packet(LOCAL, PEER, data=b"")
+    sent = send(host_with([], "ndis61"), ethernet(seeded(packet, with_length=True)), UDP, None)
+    assert (sent.reason, sent.frame) == (Reason.TASKS_DONE, ethernet(packet))
+
+
 OTHER = association(0x99, AES, UdpType.NATIVE, inbound=False)
 UNFIT = {
     "udp asked of tcp": (framed(tcp_packet(LOCAL, PEER)), UDP, Reason.BAD_CHECKSUM_TASK),
