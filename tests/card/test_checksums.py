@@ -380,6 +380,14 @@ RESULTS = {
     "transport udp": (through(IN, UDP_IN[20:], 17), R.IP_SUCCEEDED | R.UDP_SUCCEEDED),
     "transport udp wrong": (through(IN, wrong(UDP_IN[20:]), 17), R.IP_SUCCEEDED | R.UDP_FAILED),
     "transport udp without": (through(IN, udp_packet(PEER, LOCAL, 0)[20:], 17), R.IP_SUCCEEDED),
+    "transport tcp no data": (
+        through(IN, tcp_packet(PEER, LOCAL, replace(SEGMENT, payload=b""))[20:], 6),
+        R.IP_SUCCEEDED | R.TCP_SUCCEEDED,
+    ),
+    "transport udp no data": (
+        through(IN, udp_packet(PEER, LOCAL, data=b"")[20:], 17),
+        R.IP_SUCCEEDED | R.UDP_SUCCEEDED,
+    ),
     "transport icmp": (through(IN, bytes(40), 1), R.IP_SUCCEEDED),
     "transport runt": (through(IN, bytes(7), 6), R.IP_SUCCEEDED),
     "ip header wrong": (wrong(through(IN, TCP_IN[20:], 6), 22), R.IP_FAILED | R.TCP_SUCCEEDED),
@@ -462,6 +470,14 @@ def test_only_what_is_claimed_is_looked_at(claims: TaskChecksumV4, result: Check
     frame = ethernet(oracle_tcp.make(PEER, LOCAL, segment, b"\x94\x04\0\0"))
     assert received(frame, receiving(TaskChecksumV4(1, 1, 1, 1, 1))) == R.IP_SUCCEEDED | R.TCP_SUCCEEDED
     assert received(frame, receiving(claims)) == result
+
+
+def test_a_card_without_tcp_options_looks_at_packets_that_have_none() -> None:
+    without = receiving(TaskChecksumV4(0, 0, 1, 1, 1))
+    assert received(through(IN, TCP_IN[20:], 6), without) == R.IP_SUCCEEDED | R.TCP_SUCCEEDED
+    assert received(through(IN_TUNNEL, TCP_INNER, 4), without) == R.IP_SUCCEEDED | R.TCP_SUCCEEDED
+    with_options = oracle_tcp.make(FAR, INSIDE, SEGMENT, b"\x94\x04\0\0")
+    assert received(through(IN_TUNNEL, with_options, 4), without) == R.IP_SUCCEEDED
 
 
 # --- what is reported ---------------------------------------------------------------------------------------------
