@@ -95,16 +95,9 @@ def claims_of(capabilities: Capabilities, abi: Abi = Abi.X64) -> Claims:
         row_ticks=capabilities.row_ticks,
         losses=asdict(capabilities.losses),
         reported_by=oid.name,
-        reports=tuple(_about_ipsec(report) for report in reports),
+        reports=tuple(reports),
         readings=readings_of(capabilities.readings),
     )
-
-
-def _about_ipsec(report: Decoded) -> Decoded:
-    """NDIS_OFFLOAD speaks of checksums and large send too; only the IPsec members are of interest here."""
-    if not report.structure.startswith("NDIS_OFFLOAD"):
-        return report
-    return Decoded(report.structure, tuple(member for member in report.members if member.name.startswith("IPsec")))
 
 
 def readings_of(readings: Readings) -> tuple[Reading, ...]:
