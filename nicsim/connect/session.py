@@ -19,7 +19,7 @@ from nicsim.connect.recording import Recording
 from nicsim.connect.results import LadderLine, LineKind, Outcome
 from nicsim.connect.settings import Plan
 from nicsim.connect.sockets import Sockets, Unreachable
-from nicsim.errors import Malformed
+from nicsim.errors import Malformed, OffloadProtocolError
 from nicsim.events import (
     AssociationsDeleted,
     AssociationsReady,
@@ -160,9 +160,7 @@ class Session:
             frame = self._plan.host.link.received_frame(ip_packet)
             if self._recording:
                 self._recording.frame(self._wall_clock + now, frame)
-            indication, _ = self.nic.receive(frame)
-            self.host.receive(now, indication)
-            self._take_events()
+            self._receive(now, frame)
         now = self._now()
         deadline = self.host.next_deadline()
         if deadline is not None and deadline <= now:
@@ -170,6 +168,16 @@ class Session:
             self._take_events()
         if self._established and self._pings is not None and (request := self._pings.due(now)) is not None:
             self._send(now, request)
+
+    def _receive(self, now: float, frame: bytes) -> None:
+        indication, _ = self.nic.receive(frame)
+        if not indication.frame:  # a driver that misbehaves may keep it to itself
+            return
+        try:
+            self.host.receive(now, indication)
+        except OffloadProtocolError as error:
+            self._on_line(LadderLine(now, LineKind.TROUBLE, str(error)))
+        self._take_events()
 
     def _wait(self) -> float:
         deadlines = [self.host.next_deadline()]

@@ -31,7 +31,7 @@ from nicsim.host.ike.config import (
 from nicsim.host.ike.identity import Identity
 from nicsim.host.policy import Action, Direction, Policy, PolicyDatabase, Template, TrafficSelector
 from nicsim.ipsec.association import Mode
-from nicsim.wire.headers import parse_address
+from nicsim.wire.headers import format_address, parse_address
 
 DEFAULT_PROPOSAL = "aes256-sha256"
 GROUPS = (14, 2)
@@ -90,7 +90,11 @@ def plan(settings: Settings, capabilities: Capabilities, local: bytes, now: date
     `local` is this host's own address, 4 or 16 bytes; certificates must be valid at `now`.
     """
     remote = parse_address(settings.remote) if settings.remote is not None else None
+    if remote is not None and len(remote) != len(local):
+        raise InputError(f"--local {format_address(local)} and the peer {settings.remote} need the same address family")
     ping = parse_address(settings.ping) if settings.ping is not None else None
+    if ping is not None and len(ping) != 4:
+        raise InputError(f"--ping needs an IPv4 address, got {settings.ping}")
     mode = Mode.TRANSPORT if settings.transport else Mode.TUNNEL
     local_ts, remote_ts = traffic_selectors(settings, local, remote, ping)
     phase2 = Phase2Policy(

@@ -149,6 +149,7 @@ def test_a_listener_takes_anybody_and_makes_policies_from_what_they_negotiate(ps
         ),
         ({"transport": True, "ping": "192.168.50.1"}, "--ping 192.168.50.1 is not inside --remote-ts 203.0.113.2/32"),
         ({"ping": "gateway"}, "'gateway' is not an IPv4 or IPv6 address"),
+        ({"ping": "2001:db8::1"}, "--ping needs an IPv4 address, got 2001:db8::1"),
         ({"identity": ""}, "is no identity"),
     ],
 )

@@ -329,3 +329,24 @@ def test_the_peer_begins_and_both_ping(direct: strongswan.Lab, name: str, propos
 def bound(lab: strongswan.Lab) -> str:
     """The UDP sockets of the client's namespace."""
     return lab.must("exec", "ss", "-lun")
+
+
+# --- nobody in between ---------------------------------------------------------------------------------------------
+
+
+def test_two_of_us_without_a_nat_speak_esp_without_udp(direct: strongswan.Lab, tmp_path: Path) -> None:
+    (tmp_path / "psk").write_text("a key")
+    both = ["--psk-file", str(tmp_path / "psk"), "--proposal", "3des-md5", "--json", "-"]
+    nicsim = [sys.executable, "-m", "nicsim"]
+    listener = direct.start(
+        *nicsim, "listen", *both, "--local", "127.0.0.2", "--local-ts", "10.2.0.0/16", "--once", "--for", "40"
+    )
+    wait_for(lambda: "127.0.0.2:500 " in bound(direct), "nicsim does not listen")
+    capture = tmp_path / "tunnel.pcapng"
+    options = ["--remote-ts", "10.2.0.0/16", "--ping", "10.2.0.1", "--count", "10", "--interval", "0.01"]
+    ran = Ran.of(direct.start(*nicsim, "connect", "127.0.0.2", *both, *options, "--write", str(capture)))
+    assert ran.status == 0, ran.ladder
+    assert (ran.result["nat"], ran.result["pings_answered"], ran.result["parser_entries"]) == ("none", 10, [])
+    assert {sa["offload"] for sa in ran.result["sas"]} == {"OID_TCP_TASK_IPSEC_ADD_SA"}
+    assert sum(frame.icv_good is True for frame in dissect(capture)) == 20
+    assert Ran.of(listener).status == 0
