@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -10,13 +11,21 @@ from nicsim.boundary import CardControl, OidResult, RequestKind, Table
 from nicsim.capabilities import Readings
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
+from offload_oids.ipsec_sa import OffloadIpsecAddSa
 from offload_oids.ndis_offload import FamilyEncapsulation, NdisOffloadRevision1, NdisOffloadRevision2
 from tests.driver.builders import (
+    AH_ELEMENT,
+    DES,
+    KEY_SHA1,
+    MD5,
     OFF,
     ON,
+    SHA1,
+    TRIPLE_DES,
     Bench,
     bench,
     capabilities,
+    esp_element,
     native_frame,
     sa,
     udp_frame,
@@ -361,6 +370,45 @@ def test_what_an_enabling_set_leaves_out_is_refused_until_it_is_enabled() -> Non
     nic.set(TASK, DISABLE)
     nic.set(TASK, ENABLE)
     assert nic.add_sa(sa()).status == NdisStatus.SUCCESS
+
+
+def one_sa(conf: int = TRIPLE_DES, integrity: int = SHA1, **changes: Any) -> OffloadIpsecAddSa:
+    element = esp_element(conf=conf, integrity=integrity)
+    key = bytes(element.conf_algo.algo_keylen + element.integrity_algo.algo_keylen)
+    return sa(sec_assoc=(element,), key_mat=key, **changes)
+
+
+# The bit of V4AH, the bit of V4ESP, and an association that needs it.
+NEEDS = {
+    "MD5": (0x01, 0, one_sa(integrity=MD5)),
+    "SHA_1": (0x02, 0, one_sa()),
+    "DES": (0, 0x01, one_sa(conf=DES)),
+    "TRIPLE_DES": (0, 0x04, one_sa()),
+    "NULL_ESP": (0, 0x08, one_sa(conf=0)),
+    "Transport": (0, 0x10, one_sa()),
+    "Tunnel": (0, 0x20, one_sa(dest_tunnel_addr=b"\xc0\0\2\1", src_tunnel_addr=b"\xc0\0\2\2")),
+    "Send": (0, 0x40, one_sa(flags=2)),
+    "Receive": (0, 0x80, one_sa()),
+    "AH": (0x0C, 0, sa(sec_assoc=(AH_ELEMENT,), key_mat=KEY_SHA1)),
+}
+
+
+@pytest.mark.parametrize("member", NEEDS)
+@pytest.mark.rule("N-CAP-9", "N-CAP-11")
+def test_each_member_is_enabled_only_if_it_is_asked_for(member: str) -> None:
+    ah, esp, add = NEEDS[member]
+    nic = xp(rows=16)
+    without = task_ipsec(0x3F & ~ah, 0xFD & ~esp, 0, 0, (1, 1))
+    assert nic.set(TASK, header(first=28) + entry(without)).status == NdisStatus.SUCCESS
+    refused = nic.add_sa(add)
+    assert (refused.status, refused.bytes_read) == (NdisStatus.NOT_SUPPORTED, 0)
+    # Something that does not need it is taken, and it is taken itself once it is asked for.
+    free = {"MD5": "SHA_1", "SHA_1": "MD5", "DES": "NULL_ESP", "TRIPLE_DES": "DES", "NULL_ESP": "DES"}
+    free |= {"Transport": "Tunnel", "Tunnel": "DES", "Send": "DES", "Receive": "Send", "AH": "DES"}
+    assert nic.add_sa(NEEDS[free[member]][2]).status == NdisStatus.SUCCESS
+    nic.set(TASK, DISABLE)
+    nic.set(TASK, ENABLE)
+    assert nic.add_sa(add).status == NdisStatus.SUCCESS
 
 
 @pytest.mark.parametrize("kind", [0, 0x8, 0x10, 0x80000000])
