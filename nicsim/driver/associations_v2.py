@@ -109,18 +109,20 @@ def add_sa(state: DriverState, request: OidRequest) -> Steps:
 
     # ACT: each is taken on whole or not at all
     yield Accepted(bytes(buffer))
-    succeeded = False
+    taken: list[OffloadedSa] = []
     for offset, add, association in accepted:
         try:
-            yield from take_on(state, association)
-            succeeded = True
+            yield from write_all(state, association.table, association.rows)
+            taken.append(association)
         except RequestRefused as error:
             refusal = refusal or error
             put(buffer, offset, replace(add, offload_handle=0), request.abi)
+    if not taken and refusal:
+        raise refusal
+    # Remembered all at once, so that a reset in between brings none of an unfinished list back (N-V2-11).
+    state.associations.update((association.handle, association) for association in taken)
 
     # ANSWER
-    if not succeeded and refusal:
-        raise refusal
     reason = refusal.reason if refusal else None
     return OidResult(NdisStatus.SUCCESS, bytes(buffer), bytes_read=used, reason=reason)
 
@@ -140,7 +142,7 @@ def in_wire_order(state: DriverState, add: IpsecOffloadV2AddSa, abi: Abi) -> Ips
 
 
 def take_on(state: DriverState, association: OffloadedSa) -> Generator[Operation, bool | None, None]:
-    """Write the rows of an association that was found right, all or none."""
+    """Write the rows of an association that was found right, all or none, and remember it."""
     yield from write_all(state, association.table, association.rows)
     state.associations[association.handle] = association
 

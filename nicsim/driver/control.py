@@ -252,7 +252,8 @@ class Control:
         self._retrying.remove(place)
         if status is RowStatus.DONE:
             self._state.marked.remove(place)
-            self._state.slots[place[0]].give_back(place[1])
+            if not self._state.is_withdrawn(place):
+                self._state.slots[place[0]].give_back(place[1])
             if not self._state.marked:
                 self._enable(self._state.control)
 

@@ -205,6 +205,11 @@ class DriverState:
         """Full power, and neither resetting nor removed."""
         return self.power is DevicePower.D0 and not self.resetting and not self.removed
 
+    def is_withdrawn(self, place: tuple[Table, int]) -> bool:
+        """Whether a row is that of an association which is out of the card for now, and so keeps its slot."""
+        associations = (self.associations[handle] for handle in self.withdrawn)
+        return any(one.table is place[0] and place[1] in (slot for slot, _ in one.rows) for one in associations)
+
     def forget_what_is_not_kept(self) -> None:
         """The card is about to forget its rows: free every slot that nothing claims, marked ones too.
 

@@ -56,7 +56,9 @@ def clear(state: DriverState, rows: list[tuple[Table, int]]) -> Generator[Operat
     for table, slot in rows:
         if table is Table.INBOUND:
             state.last_used.pop(slot, None)
-        if (yield RowOperation(table, slot)):
+        if (table, slot) in state.marked:  # it was to go before, and the card would not: that is tried again already
+            all_done = False
+        elif (yield RowOperation(table, slot)):
             state.slots[table].give_back(slot)
         else:
             state.marked.append((table, slot))

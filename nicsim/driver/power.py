@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from nicsim.boundary import CardControl, OidRequest, OidResult, ParserRow, SendResult, Table
 from nicsim.driver.handles import OWN_PARSER_ROW, VERSION_1_PARSER_SET, DevicePower, DriverState
 from nicsim.driver.operations import CardReset, Operation, RowOperation, Steps
+from nicsim.driver.withdrawal import writes_of
 from nicsim.errors import RequestRefused
 from nicsim.reasons import Reason
 from offload_oids import NdisStatus, Oid
@@ -83,27 +84,27 @@ def restore_card(state: DriverState) -> Generator[Operation, bool | None, bool]:
     state.forget_what_is_not_kept()
     yield CardReset()
     all_done = True
-    for write in list(shadow_copies(state)):
-        done = yield write
-        all_done = all_done and bool(done)
+    for writes in list(shadow_copies(state)):
+        for write in writes:
+            if not (yield write):
+                all_done = False
+                break  # half an association would judge packets that it should leave alone
     state.power = DevicePower.D0
     yield state.control
     return all_done
 
 
-def shadow_copies(state: DriverState) -> Iterator[RowOperation]:
-    """Every row that the card should have, in the order in which the rows came."""
+def shadow_copies(state: DriverState) -> Iterator[list[RowOperation]]:
+    """Every row that the card should have, in the order in which the rows came; those of one association together."""
     if state.own_parser_row is not None:
-        yield RowOperation(Table.PARSER, state.own_parser_row, OWN_PARSER_ROW)
+        yield [RowOperation(Table.PARSER, state.own_parser_row, OWN_PARSER_ROW)]
     for entry in state.parser_entries.values():
-        yield RowOperation(Table.PARSER, entry.slot, ParserRow(entry.port, entry.udp_type, VERSION_1_PARSER_SET))
+        yield [RowOperation(Table.PARSER, entry.slot, ParserRow(entry.port, entry.udp_type, VERSION_1_PARSER_SET))]
     for address, shared in state.addresses.items():
-        yield RowOperation(Table.ADDRESS, shared.slot, address)
+        yield [RowOperation(Table.ADDRESS, shared.slot, address)]
     for association in state.associations.values():
-        if association.handle in state.withdrawn:
-            continue
-        for slot, row in association.rows:
-            yield RowOperation(association.table, slot, row)
+        if association.handle not in state.withdrawn:
+            yield writes_of(association)
 
 
 # --- who is turned away meanwhile ----------------------------------------------------------------------------------

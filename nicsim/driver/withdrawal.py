@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from nicsim.boundary import CardControl
 from nicsim.driver.handles import Configuration, DriverState, OffloadedSa
 from nicsim.driver.operations import Operation, RowOperation
 from nicsim.errors import RequestRefused
@@ -49,13 +50,19 @@ def exchange_rows(state: DriverState, wanted: Configuration) -> Generator[Operat
     # First what has to go, so that nothing works that should not.
     for operation in clears + writes:
         if not (yield operation):
-            for undo in [RowOperation(write.table, write.slot) for write in writes] + undone:
+            for write in writes:
+                if not (yield RowOperation(write.table, write.slot)):
+                    state.marked.append((write.table, write.slot))  # it must not work meanwhile: see `clear`
+                    yield CardControl()
+            for undo in undone:
                 _ = yield undo
             raise RequestRefused(
                 NdisStatus.FAILURE,
                 Reason.ROW_WRITE_FAILED if operation.row else Reason.ROW_CLEAR_FAILED,
                 f"the card refused row {operation.slot}, so the configuration stays as it was",
             )
+    back = {(write.table, write.slot) for write in writes}
+    state.marked[:] = [place for place in state.marked if place not in back]
     state.withdrawn -= {one.handle for one in coming}
     state.withdrawn |= {one.handle for one in leaving}
 

@@ -102,6 +102,8 @@ class Monitor:
         self._shared = SharedRows()
         # Who owns what: rows that nobody has claimed yet, rows claimed, and the handles that claimed them.
         self._unowned: dict[Place, Row] = {}
+        # What nobody had claimed when the card was reset; a request that is told to be done only now may claim it.
+        self._swept: dict[Place, Row] = {}
         self._owned: dict[Place, Row] = {}
         self._cleared: set[Place] = set()
         self._before_reset: dict[Place, Row] = {}
@@ -111,6 +113,13 @@ class Monitor:
         """During a reset or a removal the driver may clear what it likes."""
         self._entries: dict[int, Place] = {}
         self._users: Counter[int] = Counter()
+        # Handles named by deletes that a reset ended, and rows cleared while a delete of their owner was in progress:
+        # who knows whether they are gone (N-DEL-4, N-RST-3). A row that comes back unasked for was not.
+        self._doubtful: set[int] = set()
+        self._in_doubt: set[Place] = set()
+        # Rows that a request in progress explains, and that may be another's: an enabling request succeeded with them
+        # there, or they came where an owner in doubt had its own.
+        self._may_be_owned: set[Place] = set()
 
     def finish(self) -> None:
         """The end of a run: nothing may be pending any more."""
@@ -207,11 +216,12 @@ class Monitor:
         elif handle in self._owners:
             self._fault(Check.HANDLE_REUSED, f"handle 0x{handle:x} of a parser entry is that of an association")
         elif handle not in self._entries:
-            place = next((place for place, row in self._unowned.items() if row == wanted.parser_row(row)), None)
+            places = (place for place, row in self._unclaimed() if row == wanted.parser_row(row))
+            place = min(places, key=self._may_be_owned.__contains__, default=None)  # rather not another's
             if place is None:
                 self._fault(Check.OWNER_WITHOUT_ROW, f"parser entry 0x{handle:x} has no row")
                 return handle
-            self._owned[place] = self._unowned.pop(place)
+            self._claim(place)
             self._entries[handle] = place
         return handle
 
@@ -221,15 +231,26 @@ class Monitor:
             return
         places = []
         for layer in wanted.layers:
-            rows = ((place, row) for place, row in self._unowned.items() if place[0] is wanted.table)
-            place = next((place for place, row in rows if layer_of(row) == layer), None)
+            rows = ((place, row) for place, row in self._unclaimed() if place[0] is wanted.table)
+            fitting = (place for place, row in rows if layer_of(row) == layer)
+            place = min(fitting, key=self._may_be_owned.__contains__, default=None)
             if place is None:
                 self._fault(Check.OWNER_WITHOUT_ROW, f"association 0x{handle:x} has no row for SPI 0x{layer[1]:x}")
                 continue
-            self._owned[place] = self._unowned.pop(place)
+            self._claim(place)
             places.append(place)
         self._owners[handle] = Owner(tuple(places), entry, oid in VERSION_2_ADDS)
         self._users[entry] += 1
+
+    def _unclaimed(self) -> Iterator[tuple[Place, Row]]:
+        """Rows that have no owner, those that a reset swept away last."""
+        yield from self._unowned.items()
+        yield from self._swept.items()
+
+    def _claim(self, place: Place) -> None:
+        row, swept = self._unowned.pop(place, None), self._swept.pop(place, None)
+        if (claimed := row or swept) is not None:
+            self._owned[place] = claimed
 
     # --- what a delete leaves --------------------------------------------------------------------------------------
 
@@ -237,6 +258,9 @@ class Monitor:
         """A delete is over: no row of it is left, unless the card would not clear it (N-SA-21, N-DEL-4)."""
         if status == NdisStatus.INVALID_DATA and self._names_only_what_is_alive(asked):
             self._fault(Check.HANDLE_FORGOTTEN, "a delete that names handles which are alive was refused as invalid")
+        if status == NdisStatus.REQUEST_ABORTED:
+            self._doubtful.update((*asked.deletes, asked.deletes_entry))
+            self._in_doubt.update(self._places_of(asked))
         if status not in (NdisStatus.SUCCESS, NdisStatus.FAILURE):
             return
         for handle in asked.deletes:
@@ -254,6 +278,8 @@ class Monitor:
 
     def _names_only_what_is_alive(self, asked: Asked) -> bool:
         """Whether a delete is one that the driver must know: every handle was handed out by it, for this version."""
+        if not self._doubtful.isdisjoint((*asked.deletes, asked.deletes_entry)):
+            return False
         owners = [self._owners.get(handle) for handle in asked.deletes]
         known = all(owner is not None and owner.is_version_2 == asked.is_version_2 for owner in owners)
         entry_known = not asked.deletes_entry or asked.deletes_entry in self._entries
@@ -265,6 +291,7 @@ class Monitor:
 
     def _released(self, asked: Asked, place: Place, status: NdisStatus) -> None:
         row = self._owned.pop(place, None)
+        self._in_doubt.discard(place)
         if row is None or place[1] not in self._rows[place[0]]:
             return
         may_stay = status == NdisStatus.FAILURE or (place in self._marked and asked.is_version_2)
@@ -274,14 +301,21 @@ class Monitor:
 
     def _settle(self, asked: Asked, status: NdisStatus) -> None:
         """A request is over: no row that only it explains is left without an owner (N-ADD-6)."""
+        if self._swept and next(self._in_progress(), None) is None:
+            self._swept.clear()
         for place, row in list(self._unowned.items()):
-            if not explains(asked, place[0], row) or self._explained(place[0], row):
+            if not explains(asked, place[0], row):
                 continue
+            if asked.enables and status == NdisStatus.SUCCESS:
+                self._may_be_owned.add(place)
+            if self._explained(place[0], row):
+                continue  # whose it is will be seen when the other request ends
             del self._unowned[place]
-            if asked.enables:
-                self._owned[place] = row  # the row that enabling brings; no handle names it (A-34)
-            elif place in self._marked:
+            if place in self._marked:
                 self.notes.append(Note("N-ADD-6", f"{place[0].value} row {place[1]} of a failed add is marked"))
+            elif asked.enables or place in self._may_be_owned:
+                self._owned[place] = row  # by enabling, which no handle names (A-34), or by an owner that is back
+                self._may_be_owned.discard(place)
             else:
                 succeeded = status == NdisStatus.SUCCESS
                 check = Check.ROW_WITHOUT_OWNER if succeeded else Check.ROW_OF_FAILED_ADD
@@ -289,14 +323,14 @@ class Monitor:
 
     def _miss(self, asked: Asked) -> None:
         """A request is over: what it cleared is of no owner (N-DEL-2, A-37), unless it changes what is on at all."""
+        if self.at_will or asked.enables or asked.request.oid == Oid.OID_PNP_SET_POWER:
+            self._cleared.clear()  # whatever else is in progress: nobody can tell who cleared what
         if any(self._in_progress()):
             return
-        allowed = self.at_will or asked.enables or asked.request.oid == Oid.OID_PNP_SET_POWER
-        for table, slot in self._cleared & self._owned.keys():
-            if not allowed:
-                outbound = table is Table.PARSER and asked.is_outbound_udpesp
-                check = Check.OUTBOUND_PARSER if outbound else Check.CLEARED_UNASKED
-                self._fault(check, f"{table.value} row {slot} was cleared, and its owner was not deleted")
+        for table, slot in (self._cleared & self._owned.keys()) - self._in_doubt:
+            outbound = table is Table.PARSER and asked.is_outbound_udpesp
+            check = Check.OUTBOUND_PARSER if outbound else Check.CLEARED_UNASKED
+            self._fault(check, f"{table.value} row {slot} was cleared, and its owner was not deleted")
         self._cleared.clear()
 
     def _is_owed(self, address_slot: int) -> bool:
@@ -324,7 +358,10 @@ class Monitor:
             self._before_reset.update(self._owned)
             self._owned.clear()
         self._rows = {table: {} for table in Table}
-        for books in (self._waiting, self._marked, self._unowned, self._cleared):
+        for place in self._may_be_owned & self._unowned.keys():
+            self._owned[place] = self._unowned.pop(place)
+        self._swept.update(self._unowned)
+        for books in (self._waiting, self._marked, self._unowned, self._cleared, self._may_be_owned):
             books.clear()
         self._shared = SharedRows()
 
@@ -348,6 +385,7 @@ class Monitor:
 
     def _done(self, place: Place, row: Row | None) -> None:
         table, slot = place
+        was_marked = place in self._marked
         self._marked.discard(place)
         if wrong := self._shared.done(table, slot, row, self._marked):
             self._fault(Check.OWNER_WITHOUT_ROW, wrong)
@@ -357,12 +395,18 @@ class Monitor:
         if row is None:
             self._rows[table].pop(slot, None)
             self._unowned.pop(place, None)
-            self._cleared.add(place)
-            if self._being_deleted(place):
-                self._owned.pop(place, None)
+            if not was_marked:  # or somebody asked for it when the card refused
+                self._cleared.add(place)
+            self._may_be_owned.discard(place)
+            if any(place in self._places_of(asked) for asked in self._in_progress()):
+                self._in_doubt.add(place)
             return
         self._rows[table][slot] = row
         self._cleared.discard(place)
+        if place in self._in_doubt:
+            self._in_doubt.discard(place)
+            if self._explained(table, row) and self._owned.pop(place, None) is not None:
+                self._may_be_owned.add(place)
         before = self._owned.get(place)
         if was is not None and same_association(was, row) and not self._explained(table, row):
             self._owned[place] = row
@@ -396,13 +440,12 @@ class Monitor:
         in_progress = list(self._in_progress())
         return bool(in_progress) and all(asked.is_outbound_udpesp for asked in in_progress)
 
-    def _being_deleted(self, place: Place) -> bool:
-        for asked in self._in_progress():
-            if self._entries.get(asked.deletes_entry) == place:
-                return True
-            if any(handle in self._owners and place in self._owners[handle].places for handle in asked.deletes):
-                return True
-        return False
+    def _places_of(self, asked: Asked) -> Iterator[Place]:
+        """The rows of all that a delete names."""
+        for handle in asked.deletes:
+            yield from self._owners[handle].places if handle in self._owners else ()
+        if asked.deletes_entry in self._entries:
+            yield self._entries[asked.deletes_entry]
 
     def _fault(self, check: Check, sentence: str) -> None:
         self._broken.append(RuleBroken(check.label, check.rule, sentence))

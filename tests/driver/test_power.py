@@ -11,6 +11,7 @@ from nicsim.capabilities import Losses
 from nicsim.driver.handles import OWN_PARSER_ROW
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
+from tests.card.test_layers import pair, with_ah
 from tests.driver.builders import (
     ON,
     OUTBOUND,
@@ -403,3 +404,31 @@ def test_a_card_that_loses_its_tables_in_d3_comes_back_empty_and_enabled(way: tu
     for state in way:
         assert power(nic, state).status == SUCCESS
     lost_everything(nic, handles)
+
+
+@pytest.mark.rule("N-V2-11", "N-RST-3", "A-26")
+def test_a_list_that_a_reset_cuts_off_leaves_nothing_of_it_behind() -> None:
+    nic = bench(capabilities(version2={"udp_esp": 0}), card=SlowCard)
+    first, second = (v2(spi, udp_esp_encapsulation=0) for spi in (SPI, SPI + 1))
+    assert nic.add_v2(first, second).status == PENDING
+    nic.driver.poll()  # the first of the list has its row
+    assert len(nic.rows[Table.INBOUND]) == 1
+    assert nic.driver.reset().status == SUCCESS
+    (aborted,) = nic.completions()
+    assert aborted.result.status == NdisStatus.REQUEST_ABORTED
+    assert (nic.driver.state.associations, nic.rows[Table.INBOUND], nic.free(Table.INBOUND)) == ({}, {}, {0, 1, 2, 3})
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.rule("N-RST-3", "N-RX-13", "N-TX-10")
+def test_half_an_association_that_the_card_does_not_take_back_judges_no_packet(refused: int) -> None:
+    nic = bench(capabilities(version2={"udp_esp": 0})).enable()
+    nic.added(pair())
+    outbound = nic.added(pair(flags=OUTBOUND))
+    whole = with_ah(native_frame())
+    assert nic.card.receive(whole)[1].reason == Reason.OPENED.number
+    first = len(nic.card.writes)
+    nic.card.fail_writes = {first + refused, first + 2, first + 3}
+    assert nic.driver.reset().status == NdisStatus.HARD_ERRORS
+    assert nic.card.receive(whole)[1].crypto_done == 0
+    assert send(nic, outbound).status == NdisStatus.FAILURE

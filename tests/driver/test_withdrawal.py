@@ -156,3 +156,23 @@ def test_a_reset_in_the_middle_leaves_what_was_on_before() -> None:
     while nic.card.waiting:
         nic.driver.poll()
     assert nic.receive(native_frame()) is Reason.OPENED
+
+
+@pytest.mark.rule("N-CP6-7", "N-DEL-4")
+def test_a_row_that_came_back_and_would_not_go_again_is_marked_and_does_not_work_meanwhile() -> None:
+    nic, version_1, _, _ = both_versions()
+    nic.set(PARAMETERS, ipsec(v1=DISABLED))
+    # The first row comes back, the second is refused, and the first would not be cleared again.
+    nic.card.fail_writes = {len(nic.card.writes) + 1}
+    nic.card.fail_clears = {len(nic.card.clears)}
+    nic.refuses(nic.set(PARAMETERS, ipsec(v1=BOTH)), NdisStatus.FAILURE, Reason.ROW_WRITE_FAILED)
+    assert len(nic.driver.state.marked) == 1
+    assert work(nic) == (False, False)
+    free = nic.free(Table.INBOUND)
+    while nic.driver.state.marked:  # tried again with each request
+        nic.delete_sa(0xDEA8)
+    assert work(nic) == (False, True)
+    assert nic.free(Table.INBOUND) == free  # the association keeps its slot, out of the card or not
+    assert nic.set(PARAMETERS, ipsec(v1=BOTH)).status == SUCCESS
+    assert work(nic) == (True, True)
+    assert nic.delete_sa(version_1).status == SUCCESS

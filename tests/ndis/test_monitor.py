@@ -365,6 +365,25 @@ def test_a_delete_that_leaves_a_row(cleared: Table) -> None:
     stage.breaks(Check.KEYS_LEFT, DELETE_UDPESP, handles(8, 16))
 
 
+@pytest.mark.rule("N-RST-3", "N-DEL-4")
+def test_a_delete_that_a_reset_ended_leaves_open_whether_its_association_is_gone() -> None:
+    aborted = answer(NdisStatus.REQUEST_ABORTED, 0, 0, (INBOUND, 0, None))
+    gone = Stage(GOOD_ADD, aborted, answer(NdisStatus.INVALID_DATA), answer(SUCCESS, 16, 0, (INBOUND, 0, row())))
+    gone.set(ADD, NATIVE)
+    gone.set(DELETE, handles(8))
+    gone.set(DELETE, handles(8))  # the driver need not know it any more
+    gone.set(ADD, NATIVE)  # and another may have its slot
+    stays = Stage(GOOD_ADD, aborted, answer(FAILURE), answer(SUCCESS, 0, 0, (INBOUND, 0, None)))
+    stays.set(ADD, NATIVE)
+    stays.set(DELETE, handles(8))
+    stays.card.reset()
+    stays.card.write_row(INBOUND, 0, row())  # given back after the reset: it is its owner's still
+    stays.set(ADD, NATIVE)
+    stays.set(DELETE, handles(8))
+    for stage in (gone, stays):
+        stage.monitor.finish()
+
+
 @pytest.mark.rule("N-DEL-4", "N-V2-12")
 def test_a_row_that_the_card_would_not_clear_may_stay_where_the_delete_can_say_so() -> None:
     first = Stage(GOOD_ADD, answer(FAILURE, 0, 0, (INBOUND, 0, None)))
