@@ -1,12 +1,12 @@
-"""Long runs that no test run has time for: random requests against the oracle, hostile buffers, hostile frames, and
-every bit of packets of two portions.
+"""Long runs that no test run has time for: hostile buffers, hostile frames, random moves, every transition.
 
-    python -m tests.soak                              100,000 steps, 1,000,000 buffers and frames, 2,000 packets
+    python -m tests.soak                              1,000,000 buffers, 1,000,000 frames, 100,000 steps, the walk
     python -m tests.soak --steps 1000 --buffers 0     less of one, none of another
     python -m tests.soak --seed 7 --part steps --case 12      the one case that a failure named
 
-The work is cut into cases. A case starts afresh and depends on nothing but the seed, its part and its number, so the
-line that a failure prints replays it exactly. Progress goes to stderr.
+Every request and every frame is put to a NIC, its rule monitor on, and to the oracle. What the oracle does not read is
+held against the table of documented.py. The work is cut into cases of 100. A case starts afresh and depends on nothing
+but the seed, its part and its number, so the line that a failure prints replays it exactly. Progress goes to stderr.
 """
 
 # ruff: noqa: T201  (a program of its own: it prints)
@@ -20,77 +20,102 @@ import sys
 import time
 from collections.abc import Callable
 
-from nicsim.reasons import Reason
-from nicsim.wire.packet import LinkType
-from offload_oids import Abi
-from tests.builders import NON_IKE, udp
-from tests.card.test_bit_flips import any_two, check_two
-from tests.card.test_hostile import HOSTS, SEEDS, check
-from tests.driver.test_hostile_buffers import REQUESTS, checked, good_buffers, lived_in
-from tests.test_stateful import FRAMES, GOOD_DEFECTS, KINDS, Duel
+from nicsim.boundary import RequestKind, TaskWords
+from offload_oids import Oid
+from tests import documented, duel_frames, duel_moves
+from tests.duel import KINDS, Duel
+from tests.duel_moves import Request
+from tests.duel_walk import INTERRUPTIONS, MORE_MOVES, MOVES, walk
 
 PER_CASE = 100
 WORDS = [0, 1, 2, 3, 4, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x1000, 0x1010, 0x10F0]
 Case = Callable[[random.Random], None]
 
-
 # --- the NIC against the oracle ------------------------------------------------------------------------------------
 
 
 def steps(chance: random.Random) -> None:
-    """Requests, completions and frames, compared after each with the oracle."""
-    duel = Duel(chance.choice(KINDS))
+    """Requests, completions, resets and frames, compared after each with the oracle."""
+    duel = Duel(chance.choice(KINDS), serialise=chance.random() < 0.8)
+    duel_moves.begin(duel, chance.choice)
     for _ in range(PER_CASE):
-        step(duel, chance)
+        duel_moves.move(duel, chance.choice)
+    duel.card.refusals = 0
     duel.finish()
 
 
-def step(duel: Duel, chance: random.Random) -> None:
-    """One random thing that may happen to a NIC."""
-    kind, number = chance.randrange(10), chance.randrange(1000)
-    spi, outbound, defect = chance.randint(1, 3), chance.random() < 0.3, chance.choice(GOOD_DEFECTS)
-    if kind == 0:
-        duel.ask(*duel.add(spi, outbound, chance.random() < 0.3, defect))
-    elif kind == 1:
-        port, udp_type = chance.choice([4500, 4500, 4501, 500, 0]), chance.choice([1, 1, 0, 2])
-        duel.ask(*duel.add_udpesp(spi, outbound, port, udp_type, number, defect))
-    elif kind == 2 and not duel.ndis51:
-        duel.ask(*duel.add_v2([chance.randint(0, 3) for _ in range(spi)], outbound, chance.random() < 0.5))
-    elif kind == 3:
-        duel.ask(*duel.delete(number))
-    elif kind == 4:
-        duel.ask(*duel.delete_udpesp(number, chance.randrange(1000)))
-    elif kind == 5 and not duel.ndis51:
-        duel.ask(*duel.delete_v2([chance.randrange(1000) for _ in range(chance.randint(1, 2))]))
-    elif kind == 6:
-        duel.ask(*duel.switch(chance.choice([0, 0, 0, 1, 2, 3, 4]) + duel.ndis51, chance.choice([0, 1, 2, 2])))
-    elif kind == 7:
-        duel.card.slow = chance.random() < 0.5
-    elif kind == 8:
-        duel.step()
-    else:
-        duel.frame(chance.choice(FRAMES))
+def lived_in(chance: random.Random, *, raw: bool = False) -> Duel:
+    """A NIC that is enabled and has some associations."""
+    duel = Duel(chance.choice(KINDS), raw=raw)
+    duel_moves.begin(duel, chance.choice)
+    requests = duel_moves.ADDS[bool(duel.oracle.claims1), bool(duel.oracle.claims2)]
+    for _ in range(8):
+        duel.ask(*chance.choice(requests)(duel, chance.choice))
+    return duel
 
 
 # --- hostile buffers -----------------------------------------------------------------------------------------------
 
+KNOWN_TO_ORACLE: list[Callable[..., Request]] = [
+    duel_moves.add, duel_moves.add_udpesp, duel_moves.add_v2, duel_moves.add_ex, duel_moves.delete,
+    duel_moves.delete_udpesp, duel_moves.delete_v2, duel_moves.update, duel_moves.switch, duel_moves.parameters,
+    duel_moves.power,
+]  # fmt: skip
+POWER_UP = Oid.OID_PNP_SET_POWER, struct.pack("<I", 1)
+ALL_ON = Oid.OID_TCP_OFFLOAD_PARAMETERS, bytes((0x80, 2, 22, 0, *bytes(6), 4, *bytes(9), 4, 0))
+
 
 def buffers(chance: random.Random) -> None:
-    """Random and mutated buffers: documented statuses, and a failure changes nothing."""
-    abi = chance.choice(list(Abi))
-    nic, handles = lived_in(abi, chance.choice(["reference", "reference", "ndis51"]))
-    requests = list(REQUESTS)
+    """Random and mutated buffers of every OID: what the oracle says, or at least what is documented."""
+    duel = lived_in(chance)
     for _ in range(PER_CASE):
-        kind, oid = chance.choice(requests)
-        if chance.random() < 0.2:
-            buffer = chance.randbytes(chance.randrange(261))
+        if chance.random() < 0.75:
+            oid, buffer = chance.choice(KNOWN_TO_ORACLE)(duel, chance.choice)
+            status = duel.ask(oid, hostile(buffer, chance))
+            assert status in documented.SETS[oid], f"{status!r} is not documented for a set of OID 0x{oid:X}"
+            mend(duel, chance)
         else:
-            buffer = mutated_buffer(chance.choice(good_buffers(kind, oid, abi, handles)), chance)
-        checked(nic, kind, oid, buffer)
+            undocumented(duel, chance)
+    duel.finish()
 
 
-def mutated_buffer(buffer: bytes, chance: random.Random) -> bytes:
-    """Some bytes or words changed, and sometimes cut or extended."""
+def mend(duel: Duel, chance: random.Random) -> None:
+    """Keep the NIC awake, and mostly whole, so that there is something to see."""
+    if duel.oracle.low_power:
+        duel.ask(*POWER_UP)
+    if duel.oracle.settings != (4, 4) and chance.random() < 0.3:
+        duel.ask(*ALL_ON)
+
+
+def undocumented(duel: Duel, chance: random.Random) -> None:
+    """A request that the oracle does not read: a query, a set that changes nothing it knows, or no OID at all."""
+    kind = chance.choice(list(RequestKind))
+    table = documented.QUERIES if kind is RequestKind.QUERY else documented.SETS
+    oid = chance.choice([one for one in table if kind is RequestKind.QUERY or one in QUIET_SETS])
+    width = chance.choice([4, 14, 28, 72, 112, 144, 6 * chance.randrange(40)])
+    buffer = hostile(chance.choice([duel_moves.TASKS[0], bytes(width), b"\x01" + bytes(width), b""]), chance)
+    result = duel.other_request(kind, oid, buffer)
+    assert result.status in table[oid], f"{result.status!r} is not documented for a {kind.value} of OID 0x{oid:X}"
+    assert len(result.buffer) == len(buffer)
+    assert max(result.bytes_read, result.bytes_written) <= len(buffer)
+    if result.status in documented.NEED_MORE:
+        assert result.bytes_needed > len(buffer)
+    else:
+        assert result.bytes_needed == 0
+    if result.status != documented.SUCCESS:
+        assert (result.buffer, result.bytes_read, result.bytes_written) == (buffer, 0, 0)
+
+
+QUIET_SETS = {
+    documented.PACKET_FILTER, documented.MULTICAST_LIST, documented.CURRENT_CONFIG, documented.UNKNOWN,
+    documented.HARDWARE_CAPABILITIES, documented.PNP_CAPABILITIES, documented.QUERY_POWER, documented.SAN_SUPPORT,
+}  # fmt: skip
+
+
+def hostile(buffer: bytes, chance: random.Random) -> bytes:
+    """Some bytes or words changed, and sometimes cut or extended; or nothing but noise."""
+    if chance.random() < 0.1 or not buffer:
+        return chance.randbytes(chance.randrange(261))
     work = bytearray(buffer)
     for _ in range(chance.randrange(5) if work else 0):
         at = chance.randrange(len(work))
@@ -110,27 +135,42 @@ def mutated_buffer(buffer: bytes, chance: random.Random) -> bytes:
 
 
 def frames(chance: random.Random) -> None:
-    """Random and mutated frames: documented outcomes."""
+    """Random and mutated frames in both directions: what the oracle says, and documented words."""
+    duel = lived_in(chance, raw=chance.random() < 0.2)
     for _ in range(PER_CASE):
         way = chance.random()
         if way < 0.1:
-            check(HOSTS[chance.choice(list(HOSTS))], chance.randbytes(chance.randrange(121)))
+            duel.receive(chance.randbytes(chance.randrange(121)))
         elif way < 0.2:
-            payload = chance.choice([b"", bytes(chance.randrange(10)), NON_IKE]) + chance.randbytes(
-                chance.randrange(81)
-            )
-            check(HOSTS[LinkType.ETHERNET], udp(payload, chance.choice([500, 4500, 4501])))
+            zeros = bytes(chance.randrange(10))
+            datagram = duel_frames.udp(zeros + chance.randbytes(chance.randrange(81)), 4500, chance.choice([500, 4500]))
+            packet = duel_frames.ip(datagram, 17, duel_frames.PEER, duel_frames.HERE)
+            duel.receive(duel_frames.framed(duel, packet, chance.choice))
+        elif way < 0.85:
+            duel.receive(mutated_frame(duel_frames.received(duel, chance.choice), chance))
+        elif way < 0.95:
+            frame, handle, tunnel = duel_frames.to_send(duel, chance.choice)
+            duel.send(mutated_frame(frame, chance), handle, tunnel)
         else:
-            frame = mutated_frame(chance.choice(SEEDS), chance)
-            raw = chance.random() < 0.3
-            reason = check(HOSTS[LinkType.RAW], frame[14:]) if raw else check(HOSTS[LinkType.ETHERNET], frame)
-            assert isinstance(reason, Reason)
+            frame, handle, _ = duel_frames.to_send(duel, chance.choice)
+            large_send(duel, mutated_frame(frame, chance), handle, chance)
+    duel.finish()
+
+
+def large_send(duel: Duel, frame: bytes, handle: int, chance: random.Random) -> None:
+    """A large send, or checksums to fill in, with words of any kind: frames that fit, or none."""
+    width = duel.abi.pointer_size
+    words = TaskWords(*(chance.choice([b"", chance.randbytes(width), bytes(width)]) for _ in range(3)))
+    sent = duel.ndis.send(frame, handle.to_bytes(width, "little") * (1 + duel.ndis51), b"", words)
+    assert sent.status in documented.SEND
+    assert bool(sent.frames) == (sent.status == documented.SUCCESS)
+    assert all(len(one) <= len(frame) + 300 for one in sent.frames)
 
 
 def mutated_frame(seed: bytes, chance: random.Random) -> bytes:
     """Bytes changed, cut off, inserted, appended, and parts repeated."""
     frame = bytearray(seed)
-    for _ in range(chance.randint(0, 4)):
+    for _ in range(chance.choice([0, 1, 1, 2, 4])):
         at, change = chance.randrange(len(frame) + 1), chance.randrange(8)
         if change < 4 and at < len(frame):
             frame[at] = chance.randrange(256)
@@ -145,19 +185,10 @@ def mutated_frame(seed: bytes, chance: random.Random) -> bytes:
     return bytes(frame)
 
 
-# --- flipped bits --------------------------------------------------------------------------------------------------
-
-
-def packets(chance: random.Random) -> None:
-    """Packets of two portions, of any kinds and algorithms: every bit of them flipped, on the wire and before."""
-    for _ in range(PER_CASE):
-        check_two(*any_two(chance))
-
-
 # --- the run -------------------------------------------------------------------------------------------------------
 
-PARTS: dict[str, Case] = {"steps": steps, "buffers": buffers, "frames": frames, "packets": packets}
-COUNTS = {"steps": 100_000, "buffers": 1_000_000, "frames": 1_000_000, "packets": 2_000}
+PARTS: dict[str, Case] = {"buffers": buffers, "frames": frames, "steps": steps}
+COUNTS = {"buffers": 1_000_000, "frames": 1_000_000, "steps": 100_000}
 
 
 def run_case(part: str, seed: int, case: int) -> None:
@@ -174,9 +205,16 @@ def run_part(part: str, seed: int, count: int) -> None:
         except BaseException:
             print(f"failed: python -m tests.soak --seed {seed} --part {part} --case {case}", file=sys.stderr)
             raise
-        if case % 1000 == 999 or part == "packets":
+        if case % 1000 == 999:
             print(f"{part}: {(case + 1) * PER_CASE:,}", file=sys.stderr)
-    print(f"{part}: {cases * PER_CASE:,} clean in {time.perf_counter() - begin:.0f} s, seed {seed}")
+    print(f"{part}: {cases * PER_CASE:,} clean in {time.perf_counter() - begin:.0f} s, seed {seed}", flush=True)
+
+
+def run_walk() -> None:
+    """Every transition within bounds; nothing of it is random."""
+    begin = time.perf_counter()
+    walked = walk({**MOVES, **MORE_MOVES}, INTERRUPTIONS)
+    print(f"walk: {walked} in {time.perf_counter() - begin:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -184,9 +222,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     for part, count in COUNTS.items():
         parser.add_argument(f"--{part}", type=int, default=count)
-    parser.add_argument("--part", choices=list(PARTS))
+    parser.add_argument("--no-walk", action="store_true", help="leave the walk over every transition out")
+    parser.add_argument("--part", choices=[*PARTS, "walk"])
     parser.add_argument("--case", type=int, default=0)
     chosen = parser.parse_args()
+    if chosen.part == "walk":
+        run_walk()
+        return
     if chosen.part:
         run_case(chosen.part, chosen.seed, chosen.case)
         return
@@ -194,6 +236,8 @@ def main() -> None:
     for part in PARTS:
         if count := getattr(chosen, part):
             run_part(part, chosen.seed, count)
+    if not chosen.no_walk:
+        run_walk()
 
 
 if __name__ == "__main__":
