@@ -21,7 +21,7 @@ from nicsim.capabilities import (
     Version2Claims,
 )
 from nicsim.errors import InputError
-from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names
+from nicsim.profile import DEFAULT_PROFILE, ReadingChoices, load_profile, parse_profile, preset_names, profile_faults
 from offload_oids.task_offload import NdisTaskTcpIpChecksum, NdisTaskTcpLargeSend, TaskChecksumV4, TaskChecksumV6
 
 GOOD = """
@@ -277,3 +277,11 @@ def test_no_value_of_a_member_gives_anything_but_a_profile_or_one_line(key: str,
         lines.insert(1, f"{key} = {text}")
     line = refusal("\n".join(lines))
     assert line is None or len(line.splitlines()) == 1
+
+
+def test_the_example_says_everything_that_a_profile_can_say() -> None:
+    text = (Path(__file__).parents[1] / "examples" / "own_card.toml").read_text()
+    assert profile_faults(text, "own_card.toml") == []
+    card = parse_profile(text, "own_card.toml")
+    assert (card.address_rows, card.make_room, card.row_ticks) == (2, MakeRoom.LEAST_RECENTLY_USED, 3)
+    assert (card.losses, card.readings) == (Losses(on_reset=True), Readings(mask_zero_is_any=False))

@@ -270,9 +270,13 @@ def test_any_fragments_give_a_packet_or_nothing_or_a_refusal_within_the_bounds(
         except Malformed:
             whole = None
         if whole is not None:
-            packet = parse_frame(whole, LinkType.RAW)
-            assert not packet.is_fragment
-            assert data.startswith(whole[packet.payload : packet.end])
+            try:
+                packet = parse_frame(whole, LinkType.RAW)
+            except Malformed:  # a last fragment may come early, and the UDP length inside is then a lie
+                assert len(whole) < len(data)
+            else:
+                assert not packet.is_fragment
+                assert data.startswith(whole[packet.payload : packet.end])
         assert len(reassembler) <= max_datagrams
         assert 0 <= reassembler.held_bytes <= max_bytes
         assert (reassembler.held_bytes == 0) == (len(reassembler) == 0)
