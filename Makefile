@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench bench-tables bench-network soak rules rules-break clean
+.PHONY: demo test check bench bench-tables bench-network soak negotiations rules rules-break clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
@@ -34,6 +34,10 @@ bench-network: $(VENV)/.installed
 
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
+
+negotiations: $(VENV)/.installed-test
+	$(BIN)/python -m tests.negotiations matrix
+	$(BIN)/python -m tests.negotiations sweep --runs 1000
 
 rules: $(VENV)/.installed-test
 	$(BIN)/python -m tests.rules_report

@@ -24,6 +24,7 @@ from nicsim.host.udp_encapsulation import UdpSocket, UdpSockets, stripped
 from nicsim.ipsec.association import Mode
 from nicsim.ipsec.esp import NEXT_HEADER_NONE, with_payload
 from nicsim.reasons import Reason
+from nicsim.wire.checksum import internet_checksum, udp_checksum
 from nicsim.wire.esp import ESP_HEADER_LENGTH, PROTOCOL_ESP, PROTOCOL_UDP, Datagram, spi_and_sequence
 from nicsim.wire.packet import LinkType, Packet, parse_frame
 from nicsim.wire.reassembly import Reassembler
@@ -88,6 +89,8 @@ class Ingress:
         frame, word = indication.frame, self._words.read(indication.ipsec)
         try:
             packet = parse_frame(frame, self._link_type)
+            if packet.version == 4 and internet_checksum(frame[packet.network : _header_end(frame, packet)]):
+                raise Malformed("the IPv4 header checksum is wrong")
             if packet.is_fragment:  # no NIC has worked on it (N-RX-9)
                 whole = self._reassembler.add(frame, packet, now)
                 if whole is None:
@@ -113,6 +116,8 @@ class Ingress:
         source, own = Endpoint(packet.src, packet.src_port), Endpoint(packet.dst, packet.dst_port)
         if kind is Datagram.RUNT:
             yield PacketDropped(True, Reason.RUNT, f"from {source}")
+        elif kind is Datagram.IKE and not _is_intact(arrival):
+            yield PacketDropped(True, Reason.MALFORMED, f"the UDP checksum of IKE from {source} is wrong")
         elif kind is Datagram.IKE:
             yield UdpDatagram(source, own, arrival.frame[packet.udp_payload : packet.udp_end])
         elif kind is Datagram.ESP and socket.encapsulation is not None:
@@ -207,3 +212,16 @@ class Ingress:
 
     def _policy(self, traffic: Traffic) -> Policy | None:
         return self._policies.inbound(traffic, for_this_host=traffic.destination.packed in self._mine)
+
+
+def _header_end(frame: bytes, packet: Packet) -> int:
+    """Where the IPv4 header ends, options included."""
+    return packet.network + (frame[packet.network] & 0xF) * 4
+
+
+def _is_intact(arrival: Arrival) -> bool:
+    """Whether the UDP checksum is right, or there is none. Of ESP nobody asks: it has better (N-NAT-5)."""
+    packet = arrival.packet
+    udp = arrival.frame[packet.payload : packet.udp_end]
+    sent = int.from_bytes(udp[6:8], "big")
+    return not sent or sent == udp_checksum(packet.src, packet.dst, udp)

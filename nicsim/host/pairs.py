@@ -186,10 +186,12 @@ def _held(association: Association, ready: AssociationsReady, window: int, *, in
         ends = str(ready.local_selector.network), str(ready.remote_selector.network)
         sa.inner_src, sa.inner_dst = ends[::-1] if inbound else ends
     elif told is not None and inbound:
-        # The peer told both: where it sends from, and where it believes that it sends to.
+        # Where the peer sends from, and where it believes that it sends to. The drafts up to 04 tell the first alone,
+        # and behind a NAT the second is not our own address: a checksum is then computed anew.
         ours = ready.role is Role.INITIATOR
         sender, receiver = (told.responder, told.initiator) if ours else (told.initiator, told.responder)
-        original = AddressPair(sender or association.src, receiver or association.dst)
+        if sender is not None and receiver is not None:
+            original = AddressPair(sender, receiver)
     return HeldAssociation(association, sa, selector.reversed() if inbound else selector, original=original)
 
 

@@ -531,9 +531,9 @@ def test_a_pair_that_found_no_room_gets_the_room_of_one_that_ends() -> None:
 # --- transport mode under NAT ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("told", ["both", "its own", "nothing"])
 @pytest.mark.parametrize("role", Role)
-def test_inner_checksums_are_made_right_under_nat(told: bool, role: Role) -> None:
+def test_inner_checksums_are_made_right_under_nat(told: str, role: Role) -> None:
     private, public = parse_address("192.168.1.10"), parse_address("203.0.113.5")
     server = role is Role.RESPONDER
     # The addresses as the sender has them, and what the NAT makes of them.
@@ -541,15 +541,50 @@ def test_inner_checksums_are_made_right_under_nat(told: bool, role: Role) -> Non
     datagram = build_udp(1701, 1701, b"l2tp", checksum=None, src=original[0], dst=original[1])
     expected = build_udp(1701, 1701, b"l2tp", checksum=None, src=seen[0], dst=seen[1])
     peer_says = OriginalAddresses(private, GATEWAY) if server else OriginalAddresses(public, GATEWAY)
+    if told == "its own":  # as the drafts up to 04 have it
+        peer_says = OriginalAddresses(private, None) if server else OriginalAddresses(None, GATEWAY)
     one = station(seen[1])
     ends = seen if server else seen[::-1]
-    event = ready(client=not server, ends=ends, mode=Mode.TRANSPORT, told=peer_says if told else None, protocol=17)
+    said = None if told == "nothing" else peer_says
+    event = ready(client=not server, ends=ends, mode=Mode.TRANSPORT, told=said, protocol=17)
     one.tell(event, OutboundUsable(1))
     sent = protect(
         event.inbound, Transform(TRIPLE_DES), build_ipv4(seen[0], seen[1], 17, datagram), sequence=1, iv=bytes(8)
     )
     [packet] = delivered(one.receive(ethernet(sent)))
     assert packet == build_ipv4(seen[0], seen[1], 17, expected)
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("port", [500, 4500])
+def test_damaged_ike_does_not_reach_the_daemon(port: int) -> None:
+    """An authentic exchange would fail over one turned bit; what is dropped is sent again."""
+    one = station(GATEWAY)
+    marker = bytes(4) if port == 4500 else b""
+    message = build_udp(port, port, marker + bytes(range(1, 41)), checksum=None, src=CLIENT, dst=GATEWAY)
+    whole = build_ipv4(CLIENT, GATEWAY, 17, message)
+    for bit in range(8 * 12, 8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 0x80 >> bit % 8
+        one.receive(ethernet(bytes(damaged)))
+    assert one.peer.told == []
+    one.receive(ethernet(whole))
+    assert [what for what, *_ in one.peer.told] == ["receive"]
+    none = build_ipv4(CLIENT, GATEWAY, 17, build_udp(port, port, marker + bytes(range(1, 41))))
+    one.receive(ethernet(none))
+    assert len(one.peer.told) == 2
+
+
+def test_damage_to_the_ip_header_does_not_move_a_peer() -> None:
+    client, gateway = joined()
+    [frame] = client.send(echo())
+    for bit in range(8 * 26, 8 * 30):  # the source address
+        damaged = bytearray(frame)
+        damaged[bit // 8] ^= 0x80 >> bit % 8
+        assert dropped(gateway.receive(bytes(damaged))) == [Reason.MALFORMED]
+    assert "received" not in [what for what, *_ in gateway.peer.told]
 
 
 # --- by hand ---------------------------------------------------------------------------------------------------------
