@@ -208,8 +208,8 @@ def traffic_selectors(
     settings: Settings, local: bytes, remote: bytes | None, ping: bytes | None
 ) -> tuple[Selector, Selector]:
     """Our end and the peer's. Without a word: this host; and whom we ping, else the peer, or anybody when listening."""
-    anywhere = ip_network("0.0.0.0/0" if len(local) == 4 else "::/0")
     our = parse_selector("--local-ts", settings.local_ts) if settings.local_ts else Selector(ip_network(local))
+    anywhere = ip_network("0.0.0.0/0" if our.network.version == 4 else "::/0")
     if settings.remote_ts:
         other = parse_selector("--remote-ts", settings.remote_ts)
     elif remote is None:

@@ -83,10 +83,6 @@ class TrafficSelector:
             self.destination, traffic.destination, traffic.protocol, traffic.destination_port
         )
 
-    def covers(self, other: TrafficSelector) -> bool:
-        """Whether every packet of `other` is one of these."""
-        return self.source.covers(other.source) and self.destination.covers(other.destination)
-
     def reversed(self) -> TrafficSelector:
         """The packets that answer these."""
         return TrafficSelector(self.destination, self.source)

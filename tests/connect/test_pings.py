@@ -53,6 +53,7 @@ def test_only_the_answer_to_a_request_of_ours_counts_and_only_once() -> None:
         request,
         answer(others),
         right[:-1] + b"\0",
+        right[:22] + b"\0\0" + right[24:],
         right[:12] + HERE + right[16:],
         build_ipv4(THERE, HERE, 1, b"\0\0"),
         build_ipv4(THERE, HERE, 17, right[20:]),

@@ -89,6 +89,7 @@ def test_aggressive_mode_offers_one_group_after_the_other(psk: str) -> None:
         ({"local_ts": "10.0.0.7"}, "10.0.0.7/32", "203.0.113.2/32", "10.0.0.7"),
         ({"local_ts": "10.0.0.6/31", "remote_ts": "10.1.0.0/16"}, "10.0.0.6/31", "10.1.0.0/16", "10.0.0.6"),
         ({"remote": None}, "203.0.113.1/32", "0.0.0.0/0", HERE),
+        ({"remote": None, "local_ts": "2001:db8::/64"}, "2001:db8::/64", "::/0", "2001:db8::1"),
     ],
 )
 def test_traffic_selectors_and_what_they_are_unless_told(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nicsim.boundary import UdpType
+from nicsim.boundary import OidRequest, OidResult, UdpType
 from nicsim.capabilities import MakeRoom
 from nicsim.errors import InputError, Malformed
 from nicsim.events import (
@@ -42,6 +42,8 @@ from nicsim.reasons import Reason
 from nicsim.wire.headers import build_ipv4, build_udp, parse_address
 from nicsim.wire.isakmp import ExchangeType
 from nicsim.wire.packet import LinkType, parse_frame
+from offload_oids import Oid
+from offload_oids.ipsec_sa import OffloadIpsecAddUdpespSa
 from tests.builders import AES, GCM, TRIPLE_DES, ethernet, keys
 from tests.host.two_hosts import (
     CLIENT,
@@ -80,6 +82,7 @@ def entries(one: Station) -> list[tuple[UdpType, int, int]]:
 # --- through a pair --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("N-SA-1", "N-TX-1", "N-TX-4")
 @pytest.mark.parametrize(
     ("profile", "sa_keys", "oid"),
     [
@@ -141,6 +144,7 @@ def test_every_mode_and_encapsulation(mode: Mode, encapsulation: Encapsulation) 
     assert client.host.holdings().associations[0].packets_by_nic == 1
 
 
+@pytest.mark.rule("N-TX-9")
 def test_over_ipv6_the_host_seals_what_rides_in_udp() -> None:
     client, gateway = station(CLIENT6, tunnel_policies()), station(GATEWAY6, tunnel_policies(client=False))
     for one, is_client in ((client, True), (gateway, False)):
@@ -171,6 +175,7 @@ def test_a_nic_that_opens_nothing_leaves_it_to_the_host() -> None:
     assert delivered(events) == [echo()]
 
 
+@pytest.mark.rule("N-RX-9")
 def test_fragments_are_put_together_and_opened_in_software() -> None:
     client, gateway = joined()
     [frame] = client.send(echo(bytes(1200)))
@@ -248,6 +253,16 @@ def test_esp_that_rides_otherwise_than_agreed_is_dropped_unopened() -> None:
     assert delivered(gateway.receive(in_udp)) == [echo()]
 
 
+def test_a_dummy_packet_counts_and_delivers_nothing() -> None:
+    client, gateway = joined()
+    transform, esp = Transform(TRIPLE_DES), (0x1001).to_bytes(4, "big") + (1).to_bytes(4, "big")
+    dummy = transform.seal(esp, bytes(14) + b"\0\x3b", bytes(8))
+    events = gateway.receive(ethernet(build_ipv4(CLIENT, GATEWAY, 17, build_udp(4500, 4500, dummy))))
+    assert events == [EspReceived(1, 0x1001, 1, "accepted", "nic")]
+    assert [event.verdict for event in gateway.receive(client.send(echo())[0])] == ["duplicate"]
+
+
+@pytest.mark.rule("N-RX-7", "N-RX-14")
 def test_duplicates_forgeries_and_strangers_are_told_and_deliver_nothing() -> None:
     client, gateway = joined()
     [frame] = client.send(echo())
@@ -267,6 +282,7 @@ def test_duplicates_forgeries_and_strangers_are_told_and_deliver_nothing() -> No
 # --- the daemon ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("N-NAT-4", "N-NAT-5")
 def test_ike_goes_to_the_daemon_and_the_daemons_datagrams_to_the_wire() -> None:
     one = station(CLIENT)
     for port, payload in ((500, b"\1" * 28), (4500, bytes(4) + b"\1" * 28)):
@@ -287,6 +303,33 @@ def test_ike_goes_to_the_daemon_and_the_daemons_datagrams_to_the_wire() -> None:
     assert one.wire[0][18:20] != one.wire[1][18:20]  # the identification: a router may cut one of them
 
 
+def test_what_is_for_another_host_is_not_the_daemons() -> None:
+    one = station(GATEWAY)
+    ike = build_ipv4(INNER_CLIENT, INNER_HOST, 17, build_udp(500, 500, b"\1" * 28))
+    assert delivered(one.receive(ethernet(ike))) == [ike]
+    assert one.peer.told == []
+
+
+@pytest.mark.rule("N-SA-2", "N-SA-6")
+def test_the_nic_is_told_what_a_tunnel_carries(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = station(CLIENT, tunnel_policies())
+    below, adds = client.nic.ndis.request, []
+
+    def request(one: OidRequest) -> OidResult:
+        if one.oid == Oid.OID_TCP_TASK_IPSEC_ADD_UDPESP_SA:
+            adds.append(OffloadIpsecAddUdpespSa.unpack(one.buffer, one.abi))
+        return below(one)
+
+    monkeypatch.setattr(client.nic.ndis, "request", request)
+    client.tell(ready())
+    lan, mask = parse_address("192.168.50.0"), parse_address("255.255.255.0")
+    inbound, outbound = adds  # the inbound one first, so that nothing comes for what is not there
+    assert (inbound.src_addr, inbound.src_mask, inbound.dst_addr) == (lan, mask, INNER_CLIENT)
+    assert (outbound.src_addr, outbound.dst_addr, outbound.dst_mask) == (INNER_CLIENT, lan, mask)
+    assert (inbound.src_tunnel_addr, inbound.dst_tunnel_addr) == (GATEWAY, CLIENT)
+
+
+@pytest.mark.rule("N-PE-4", "N-DEL-1", "N-DEL-2", "N-DEL-3")
 def test_a_rekey_drains_the_old_pair_and_then_deletes_it() -> None:
     client, gateway = joined()
     assert entries(client) == [(UdpType.OTHER, 4500, 1)]
@@ -495,6 +538,7 @@ def test_kilobytes_count_as_a_lifetime() -> None:
     assert client.peer.told.count(("rekey", 1)) == 1
 
 
+@pytest.mark.rule("N-SA-22")
 def test_a_full_card_asks_for_room_and_the_pair_goes_on_in_software() -> None:
     caps = replace(load_profile("ndis60"), inbound_rows=1, outbound_rows=1, make_room=MakeRoom.LEAST_RECENTLY_USED)
     client, gateway = station(CLIENT, tunnel_policies(), profile=caps), station(GATEWAY, tunnel_policies(client=False))
@@ -516,6 +560,19 @@ def test_a_full_card_asks_for_room_and_the_pair_goes_on_in_software() -> None:
     [frame] = gateway.send(echo(src=INNER_HOST, dst=INNER_CLIENT))
     assert delivered(client.receive(frame)) == [echo(src=INNER_HOST, dst=INNER_CLIENT)]
     assert client.host.holdings().associations[0].packets_by_host == 1
+
+
+@pytest.mark.rule("N-SA-22")
+def test_asked_for_room_the_host_gives_both_of_the_same_pair() -> None:
+    caps = replace(load_profile("ndis60"), inbound_rows=2, outbound_rows=2, make_room=MakeRoom.LEAST_RECENTLY_USED)
+    client, gateway = station(CLIENT, tunnel_policies(), profile=caps), station(GATEWAY, tunnel_policies(client=False))
+    for one, is_client in ((client, True), (gateway, False)):
+        one.tell(ready(client=is_client), OutboundUsable(1), ready(2, client=is_client, replaces=(1,)))
+    gateway.tell(OutboundUsable(2))
+    answer = echo(src=INNER_HOST, dst=INNER_CLIENT)
+    client.receive(gateway.send(answer)[0])
+    placed = [event.spi for event in client.receive(gateway.send(answer)[0]) if isinstance(event, SaPlaced)]
+    assert placed == [0x2002, 0x2001]
 
 
 def test_a_pair_that_found_no_room_gets_the_room_of_one_that_ends() -> None:
@@ -553,6 +610,26 @@ def test_inner_checksums_are_made_right_under_nat(told: str, role: Role) -> None
     )
     [packet] = delivered(one.receive(ethernet(sent)))
     assert packet == build_ipv4(seen[0], seen[1], 17, expected)
+    # A checksum that was wrong where it was sent stays wrong if the original addresses are known.
+    spoiled = build_ipv4(seen[0], seen[1], 17, datagram[:6] + b"\1\1" + datagram[8:])
+    sent = protect(event.inbound, Transform(TRIPLE_DES), spoiled, sequence=2, iv=bytes(8))
+    [packet] = delivered(one.receive(ethernet(sent)))
+    assert (packet[20:] == expected) is not told
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_side_that_tells_its_own_address_only_is_enough(role: Role) -> None:
+    private, public = parse_address("192.168.1.10"), parse_address("203.0.113.5")
+    datagram = build_udp(1701, 1701, b"l2tp", checksum=None, src=private, dst=CLIENT)
+    says = OriginalAddresses(None, private) if role is Role.INITIATOR else OriginalAddresses(private, None)
+    ends = (CLIENT, public) if role is Role.INITIATOR else (public, CLIENT)
+    event = ready(client=role is Role.INITIATOR, ends=ends, mode=Mode.TRANSPORT, told=says, protocol=17)
+    one = station(CLIENT)
+    one.tell(event, OutboundUsable(1))
+    packet = build_ipv4(public, CLIENT, 17, datagram)
+    sent = protect(event.inbound, Transform(TRIPLE_DES), packet, sequence=1, iv=bytes(8))
+    expected = build_udp(1701, 1701, b"l2tp", checksum=None, src=public, dst=CLIENT)
+    assert delivered(one.receive(ethernet(sent))) == [build_ipv4(public, CLIENT, 17, expected)]
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------

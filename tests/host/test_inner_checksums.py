@@ -54,6 +54,28 @@ def test_what_has_no_checksum_comes_back_as_it_was(how: ChecksumRepair) -> None:
         assert repaired(b"\5" * length, protocol, seen, original, how) == b"\5" * length
 
 
+@pytest.mark.parametrize("how", [ChecksumRepair.INCREMENTAL, ChecksumRepair.RECOMPUTE])
+@pytest.mark.parametrize(("protocol", "zero"), [(6, 0), (17, 0xFFFF)])
+def test_a_computed_zero_is_sent_as_udp_has_it(protocol: int, zero: int, how: ChecksumRepair) -> None:
+    seen, original = AddressPair(b"\1" * 4, b"\2" * 4), AddressPair(b"\3" * 4, b"\4" * 4)
+    at = 6 if protocol == 17 else 16
+    blank = bytes(range(4)) + bytes(18)
+    first = repaired(blank[:at] + b"\1\1" + blank[at + 2 :], protocol, seen, None, ChecksumRepair.RECOMPUTE)
+    # With its own checksum among the data, the sum has all bits set.
+    filled = first[:at] + b"\1\1" + first[at + 2 : -2] + first[at : at + 2]
+    sent = repaired(filled, protocol, original, None, ChecksumRepair.RECOMPUTE)
+    fixed = repaired(sent, protocol, seen, original, how)
+    assert int.from_bytes(fixed[at : at + 2], "big") == zero
+
+
+def test_over_ipv6_no_udp_goes_without() -> None:
+    seen = AddressPair(b"\1" * 16, b"\2" * 16)
+    segment = bytes.fromhex("0005000600096cce7f")
+    anew = repaired(segment, 17, seen, None, ChecksumRepair.RECOMPUTE)
+    assert repaired(segment, 17, seen, None, ChecksumRepair.NONE_IN_UDP) == anew
+    assert anew[6:8] != b"\0\0"
+
+
 @given(ADDRESSES, ADDRESSES, ADDRESSES, ADDRESSES, st.binary(min_size=20, max_size=41), st.sampled_from([6, 17]))
 def test_both_ways_agree_on_any_segment_and_addresses(
     a: bytes, b: bytes, c: bytes, d: bytes, segment: bytes, protocol: int

@@ -31,6 +31,7 @@ def test_the_socket_option_has_the_numbers_of_the_systems() -> None:
     assert (NON_IKE.udp_type, OTHER.udp_type) == (UdpType.IKE, UdpType.OTHER)
 
 
+@pytest.mark.rule("N-NAT-4", "N-NAT-5", "N-NAT-6")
 @pytest.mark.parametrize(
     ("encapsulation", "payload", "kind", "passed_on"),
     [
@@ -106,7 +107,13 @@ def test_options_and_extension_headers_stay() -> None:
     assert left[6] == 0
 
 
-def test_link_padding_behind_the_datagram_is_left_out() -> None:
-    frame = build_ipv4(PEER, LOCAL, 17, build_udp(4500, 4500, ESP)) + b"padding"
+@pytest.mark.parametrize(
+    "frame",
+    [
+        build_ipv4(PEER, LOCAL, 17, build_udp(4500, 4500, ESP)) + b"padding",
+        build_ipv4(PEER, LOCAL, 17, build_udp(4500, 4500, ESP) + b"more than UDP says"),
+    ],
+)
+def test_what_is_behind_the_datagram_is_left_out(frame: bytes) -> None:
     packet = parse_frame(frame, LinkType.RAW)
     assert stripped(frame, packet, packet.udp_payload)[20:] == ESP
