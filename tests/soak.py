@@ -26,6 +26,7 @@ from tests import documented, duel_frames, duel_moves
 from tests.duel import KINDS, Duel
 from tests.duel_moves import Request
 from tests.duel_walk import INTERRUPTIONS, MORE_MOVES, MOVES, walk
+from tests.soak_ike import messages
 
 PER_CASE = 100
 WORDS = [0, 1, 2, 3, 4, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x1000, 0x1010, 0x10F0]
@@ -187,8 +188,8 @@ def mutated_frame(seed: bytes, chance: random.Random) -> bytes:
 
 # --- the run -------------------------------------------------------------------------------------------------------
 
-PARTS: dict[str, Case] = {"buffers": buffers, "frames": frames, "steps": steps}
-COUNTS = {"buffers": 1_000_000, "frames": 1_000_000, "steps": 100_000}
+PARTS: dict[str, Case] = {"buffers": buffers, "frames": frames, "steps": steps, "ike": messages}
+COUNTS = {"buffers": 1_000_000, "frames": 1_000_000, "steps": 100_000, "ike": 100_000}
 
 
 def run_case(part: str, seed: int, case: int) -> None:

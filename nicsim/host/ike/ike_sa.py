@@ -176,13 +176,15 @@ class IkeSa:
         step = step_of(STEPS[self.phase1.exchange], self.phase1)
         check_seal(step, received.header.encrypted)
         arrived, iv = self.messenger.open(received, self.phase1.iv)
+        notifications = informational.read_notifications(arrived)
         try:
             phase1, answer = take(step, replace(self.phase1, iv=iv), arrived, self._daemon.means)
         except IkeRefused as refusal:
             if refusal.reason not in ENDS_PHASE_1:
                 raise
-            # What we say now is encrypted behind this message, as its sender sees it.
-            self.phase1 = replace(self.phase1, iv=iv)
+            # What we say now has both cookies, and is encrypted behind this message, as its sender sees it.
+            cookie = received.header.responder_cookie if self.begun_here else self.phase1.responder_cookie
+            self.phase1 = replace(self.phase1, iv=iv, responder_cookie=cookie)
             self._abort(now, refusal)
             return
         self.phase1 = phase1
@@ -191,7 +193,7 @@ class IkeSa:
         self._say(now, received.digest, answer, step.goes, repeats=step.repeats)
         if phase1.state is State.ESTABLISHED:
             self._establish(now)
-            informational.notifications(now, self, arrived)
+            informational.obey(now, self, arrived, notifications)
 
     def _enter(self) -> None:
         """Be found by both cookies, as soon as there are both."""

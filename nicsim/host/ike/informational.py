@@ -8,7 +8,7 @@ except a question after us.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from nicsim.errors import IkeRefused, IsakmpMalformed
@@ -93,12 +93,13 @@ def delete_isakmp(cookies: bytes) -> Payload:
 
 
 def receive(now: float, ike: IkeSa, received: Received) -> None:
-    """Take an informational message. Raises IkeRefused or IsakmpMalformed; behind a right hash nothing is undone."""
+    """Take an informational message. Raises IkeRefused or IsakmpMalformed, and then nothing has changed."""
     header, messenger = received.header, ike.messenger
     if not header.encrypted:
         arrived, _ = messenger.open(received, b"")
+        said = read_notifications(arrived)
         messenger.accepted(arrived)
-        _receive_in_clear(now, ike, arrived)
+        _receive_in_clear(now, ike, arrived, said)
         return
     keys = ike.phase1.keys
     if keys is None:
@@ -110,14 +111,15 @@ def receive(now: float, ike: IkeSa, received: Received) -> None:
     iv = exchange_iv(keys.hash, keys.cipher, ike.phase1.iv, header.message_id)
     arrived, _ = messenger.open(received, iv)
     _check_hash(keys, arrived.message)
+    said, deletes = read_notifications(arrived), [parse_delete(body) for body in arrived.all(PayloadType.DELETE)]
     ike.heard(now, header.message_id, received.local, received.remote)
     if not in_quick_mode:
         messenger.finish(now, header.message_id, Said(received.digest, ()))
     messenger.accepted(arrived)
-    notifications(now, ike, arrived)
-    for body in arrived.all(PayloadType.DELETE):
+    obey(now, ike, arrived, said)
+    for delete in deletes:
         if not ike.ended:
-            _deleted(now, ike, parse_delete(body))
+            _deleted(now, ike, delete)
 
 
 def _check_hash(keys: IkeKeys, message: Message) -> None:
@@ -130,21 +132,24 @@ def _check_hash(keys: IkeKeys, message: Message) -> None:
         raise IkeRefused(Reason.IKE_AUTHENTICATION, "the hash is wrong")
 
 
-def _receive_in_clear(now: float, ike: IkeSa, arrived: Arrived) -> None:
-    for body in arrived.all(PayloadType.NOTIFICATION):
-        number = parse_notification(body).type
+def read_notifications(arrived: Arrived) -> list[Notification]:
+    """All that a message says besides. Raises IsakmpMalformed."""
+    return [parse_notification(body) for body in arrived.all(PayloadType.NOTIFICATION)]
+
+
+def _receive_in_clear(now: float, ike: IkeSa, arrived: Arrived, notifications: Iterable[Notification]) -> None:
+    for number in [said.type for said in notifications]:
         if number < FIRST_STATUS and not ike.up and not ike.ended:
             ike.fail(now, Reason.IKE_NOTIFIED, f"the peer refused with {notify_name(number)}", received=number)
         else:
             ike.tell(NotifyReceived(arrived.remote, number, protected=False))
 
 
-def notifications(now: float, ike: IkeSa, arrived: Arrived) -> None:
+def obey(now: float, ike: IkeSa, arrived: Arrived, notifications: Iterable[Notification]) -> None:
     """Do what the notifications of an encrypted message say."""
-    for body in arrived.all(PayloadType.NOTIFICATION):
+    for said in notifications:
         if ike.ended:
             return
-        said = parse_notification(body)
         if said.type < FIRST_STATUS:
             _refused(now, ike, arrived, said)
         elif said.type in _STATUS:
