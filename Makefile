@@ -32,6 +32,9 @@ bench-tables: $(VENV)/.installed
 bench-network: $(VENV)/.installed
 	$(BIN)/python bench/network.py
 
+bench-ike: $(VENV)/.installed
+	$(BIN)/python bench/ike.py
+
 soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 

@@ -1,6 +1,7 @@
-"""Long runs that no test run has time for: hostile buffers, hostile frames, random moves, every transition.
+"""Long runs that no test run has time for: hostile buffers, hostile frames, random moves, mutated IKE messages, every
+transition.
 
-    python -m tests.soak                              1,000,000 buffers, 1,000,000 frames, 100,000 steps, the walk
+    python -m tests.soak          1,000,000 buffers, 1,000,000 frames, 100,000 steps, 100,000 IKE messages, the walk
     python -m tests.soak --steps 1000 --buffers 0     less of one, none of another
     python -m tests.soak --seed 7 --part steps --case 12      the one case that a failure named
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from nicsim.events import (
     AssociationsReady,
     Endpoint,
@@ -12,6 +14,7 @@ from nicsim.events import (
     OutboundUsable,
     UdpDatagram,
 )
+from nicsim.host.ike.config import Phase1Exchange
 from nicsim.reasons import Reason
 from nicsim.wire.isakmp import (
     parse_header,
@@ -19,16 +22,17 @@ from nicsim.wire.isakmp import (
 )
 from tests.host.ike.couple import (
     A_ADDRESS,
+    A_NAT,
     B_ADDRESS,
     Couple,
+    PortNat,
     initiator,
     ours,
+    phase1,
     responder,
     theirs,
 )
 from tests.host.ike.hostile import STRANGER, first_message, standing, up
-
-# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 def strangers(count: int) -> list[UdpDatagram]:
@@ -132,3 +136,20 @@ def test_keys_for_wireshark_are_kept_only_on_demand() -> None:
         rows = couple.a.ike_decryption()
         wanted = [(ike.phase1.initiator_cookie, ike.phase1.keys.cipher_key)] if asked else []
         assert [(row.initiator_cookie, row.key) for row in rows] == wanted
+
+
+@pytest.mark.parametrize("exchange", Phase1Exchange, ids=lambda one: one.value)
+def test_many_negotiations_one_after_the_other_leave_nothing(exchange: Phase1Exchange) -> None:
+    """bench/ike.py does ten thousand, with hosts and NICs around them."""
+    policy = phase1(exchange=exchange, dead_peer_interval=30)
+    couple = Couple(initiator(), responder(theirs(policy)), nat_a=PortNat(A_NAT))
+    for _ in range(30):
+        couple.a.initiate(couple.now, ours(policy))
+        couple.run()
+        couple.wait(1)
+        couple.a.close(couple.now)
+        couple.run()
+    assert len(couple.of("b", AssociationsReady)) == 30
+    couple.wait(1000)
+    fresh = standing(Couple(initiator(), responder()).b)
+    assert standing(couple.a) == standing(couple.b) == fresh
