@@ -250,9 +250,9 @@ def offer_phase2(policy: Phase2Policy, mode_value: int, spi: bytes) -> Proposal:
             attributes.append(Attribute.of(Phase2Attribute.KEY_LENGTH, one.key_length * 8))
         if one.integrity is not Integrity.NONE:
             attributes.append(Attribute.of(Phase2Attribute.AUTHENTICATION, _ESP_HASHES[one.integrity]))
-        attributes.append(Attribute.of(Phase2Attribute.MODE, mode_value))
         if policy.pfs_group is not None:
             attributes.append(Attribute.of(Phase2Attribute.GROUP, policy.pfs_group))
+        attributes.append(Attribute.of(Phase2Attribute.MODE, mode_value))
         attributes += lifetime_attributes(policy.lifetime, policy.lifetime_kilobytes)
         transforms.append(Transform(number, _ESP_TRANSFORMS[one.encryption], tuple(attributes)))
     return Proposal(1, Protocol.ESP, spi, tuple(transforms))

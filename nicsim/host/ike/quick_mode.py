@@ -352,12 +352,21 @@ def _allowed(policy: Selector | None, said: Selector, address: bytes, behind_nat
 
 
 def _check_selectors_repeated(quick: QuickMode, arrived: Arrived) -> None:
-    """The responder repeats our ID payloads, in our order."""
+    """The responder repeats our ID payloads, in our order. Raises IkeRefused.
+
+    In transport mode some write the address that they see in place of that of an end behind a NAT, as strongSwan does.
+    """
     assert quick.local_selector is not None
     assert quick.remote_selector is not None
-    ours = [payload.body for payload in _selectors(quick.local_selector, quick.remote_selector)]
-    if arrived.all(PayloadType.IDENTIFICATION) != ours:
-        raise _bad_selectors("the answer must repeat the ID payloads")
+    bodies = arrived.all(PayloadType.IDENTIFICATION)
+    said = [parse_selector(parse_identification(body)) for body in bodies]
+    ends = ((quick.local_selector, quick.we_behind_nat), (quick.remote_selector, quick.peer_behind_nat))
+    if len(said) != len(ends):
+        raise _bad_selectors(f"the answer must repeat the two ID payloads, {len(said)} came")
+    for its, (ours, behind_nat) in zip(said, ends, strict=True):
+        translated = quick.policy.mode is Mode.TRANSPORT and behind_nat and its.network.num_addresses == 1
+        if its != (replace(ours, network=its.network) if translated else ours):
+            raise _bad_selectors(f"the answer must repeat the ID payloads: {ours} was sent, {its} came")
 
 
 def _bad_selectors(detail: str) -> IkeRefused:
