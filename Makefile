@@ -9,7 +9,7 @@ BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench bench-tables bench-network soak negotiations rules rules-break clean
+.PHONY: demo test check bench bench-tables bench-network bench-ike soak negotiations rules rules-break clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
