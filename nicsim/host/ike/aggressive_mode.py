@@ -90,8 +90,8 @@ CLEAR, SEALED, EITHER, NOTHING = Seal.CLEAR, Seal.SEALED, Seal.EITHER, Seal.NOTH
 
 # fmt: off
 STEPS: dict[tuple[Role, State], Step[Phase1]] = {
-    # who and where we are                 comes        with  we do            and send      then
-    (Role.RESPONDER, State.START):   Step(CLEAR,  _ALL, answer,          CLEAR,   State.KE_SENT, repeats=True),
+    # who and where we are                comes   with  we do            and send then
+    (Role.RESPONDER, State.START):   Step(CLEAR,  _ALL, answer,          CLEAR,   State.KE_SENT,     repeats=True),
     (Role.INITIATOR, State.SA_SENT): Step(CLEAR,  _ALL, check_and_prove, SEALED,  State.ESTABLISHED),
     (Role.RESPONDER, State.KE_SENT): Step(EITHER, (),   check,           NOTHING, State.ESTABLISHED),
 }

@@ -263,6 +263,7 @@ class IkeSa:
         )
         for ike in before:
             ike.hand_over(now, self)
+        self._adopt_pairs()
         self.later(now + phase1.lifetime, self._expire)
         if self.begun_here:
             self.later(now + phase1.lifetime * daemon.config.rekey_at, self.rekey)
@@ -273,6 +274,16 @@ class IkeSa:
         requests, self._requests = self._requests, []
         for connection in requests:
             self.quick_modes.begin(now, connection)
+
+    def _adopt_pairs(self) -> None:
+        """Speak for the pairs with our peer that nobody speaks for any more."""
+        assert self.path is not None
+        mine = self.phase1.peer_identity
+        assert mine is not None
+        for pair in self.path.pairs.values():
+            theirs = pair.peer_identity
+            if pair.ike.ended and theirs is not None and theirs.same_as(mine):
+                pair.ike = self
 
     def _abort(self, now: float, refusal: IkeRefused) -> None:
         """Phase 1 is over, and the peer is told, if the limit allows; where it thinks all is well, by a delete too."""

@@ -98,11 +98,11 @@ CLEAR, SEALED, NOTHING = Seal.CLEAR, Seal.SEALED, Seal.NOTHING
 
 # fmt: off
 STEPS: dict[tuple[Role, State], Step[Phase1]] = {
-    # who and where we are                 comes        with  we do               and send      then
+    # who and where we are                comes   with  we do               and send then
     (Role.RESPONDER, State.START):   Step(CLEAR,  _SA,  choose,             CLEAR,   State.SA_SENT),
-    (Role.INITIATOR, State.SA_SENT): Step(CLEAR,  _SA,  offer,              CLEAR,   State.KE_SENT, repeats=True),
+    (Role.INITIATOR, State.SA_SENT): Step(CLEAR,  _SA,  offer,              CLEAR,   State.KE_SENT,     repeats=True),
     (Role.RESPONDER, State.SA_SENT): Step(CLEAR,  _KEY, answer,             CLEAR,   State.KE_SENT),
-    (Role.INITIATOR, State.KE_SENT): Step(CLEAR,  _KEY, identify,           SEALED,  State.ID_SENT, repeats=True),
+    (Role.INITIATOR, State.KE_SENT): Step(CLEAR,  _KEY, identify,           SEALED,  State.ID_SENT,     repeats=True),
     (Role.RESPONDER, State.KE_SENT): Step(SEALED, _ID,  check_and_identify, SEALED,  State.ESTABLISHED),
     (Role.INITIATOR, State.ID_SENT): Step(SEALED, _ID,  check,              NOTHING, State.ESTABLISHED),
 }

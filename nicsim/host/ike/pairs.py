@@ -105,6 +105,8 @@ class Pair:
 
     def use(self, now: float) -> None:
         """The peer can receive: the host may send, and what was there before only drains."""
+        if not self.alive:  # deleted before its quick mode was over
+            return
         self._usable = True
         self._daemon.emit(OutboundUsable(self.number))
         for pair in self._before:

@@ -208,8 +208,8 @@ SEALED, NOTHING = Seal.SEALED, Seal.NOTHING
 
 # fmt: off
 STEPS: dict[tuple[Role, State], Step[QuickMode]] = {
-    # who and where we are              comes        with        we do    and send      then
-    (Role.RESPONDER, State.START):      Step(SEALED, _OFFER,     agree,   SEALED,  State.SA_SENT, repeats=True),
+    # who and where we are                   comes   with        we do    and send then
+    (Role.RESPONDER, State.START):      Step(SEALED, _OFFER,     agree,   SEALED,  State.SA_SENT,     repeats=True),
     (Role.INITIATOR, State.SA_SENT):    Step(SEALED, _OFFER,     accept,  SEALED,  State.ESTABLISHED),
     (Role.RESPONDER, State.SA_SENT):    Step(SEALED, _HASH,      confirm, NOTHING, State.ESTABLISHED),
     (Role.INITIATOR, State.COMMITTING): Step(SEALED, _CONNECTED, connect, NOTHING, State.ESTABLISHED),

@@ -222,6 +222,9 @@ def test_phase_1_that_nobody_rekeys_expires_and_leaves_its_pairs() -> None:
     couple.wait(2600)
     couple.one("a", IkeUp)
     assert couple.one("a", AssociationsReady).replaces == (2,)
+    # And it speaks for the old pair, too.
+    couple.wait(31)
+    assert couple.one("b", AssociationsDeleted).by is By.REMOTE
 
 
 def test_the_shorter_lifetime_of_phase_1_counts() -> None:

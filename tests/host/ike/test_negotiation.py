@@ -197,6 +197,24 @@ def test_a_negotiation_may_begin_on_port_4500() -> None:
     same_keys(couple)
 
 
+class PortForward(StaticNat):
+    """One to one, and the outside port is another: 14500 for 4500, found out of band (nat-traversal.md section 6.4)."""
+
+    def out(self, datagram: UdpDatagram) -> UdpDatagram:
+        return replace(datagram, source=Endpoint(self.public, 14500))
+
+    def back(self, datagram: UdpDatagram) -> UdpDatagram | None:
+        return replace(datagram, destination=Endpoint(self.inside, 4500))
+
+
+def test_ports_that_were_found_out_of_band_are_not_changed_again() -> None:
+    couple = Couple(initiator(ike_port=4500), responder(theirs()), nat_b=PortForward(B_NAT, B_ADDRESS))
+    couple.a.initiate(couple.now, replace(ours(remote=B_NAT), remote_ike_port=14500))
+    couple.run()
+    assert {line.split()[1] for line in couple.ladder if line.startswith("a")} == {"4500->14500"}
+    same_keys(couple)
+
+
 # --- what comes of it ------------------------------------------------------------------------------------------------
 
 
