@@ -16,8 +16,8 @@ from nicsim.host.ike.config import Phase1Exchange
 from nicsim.host.ike.distinguished_name import comparable_name, encode_name, show_name
 from nicsim.host.ike.identity import Identity
 from nicsim.reasons import Reason
-from nicsim.wire.isakmp import NotifyType
-from nicsim.wire.isakmp_payloads import IdentificationType
+from nicsim.wire.isakmp import NotifyType, Payload, PayloadType, parse_message
+from nicsim.wire.isakmp_payloads import Identification, IdentificationType
 from tests.host.ike.certificates import (
     NOW,
     YEAR,
@@ -368,3 +368,36 @@ def test_every_truncation_of_a_name_is_refused() -> None:
     for length in range(len(whole)):
         with pytest.raises(Malformed):
             show_name(whole[:length])
+
+
+@pytest.mark.parametrize(
+    ("id_b", "reason"),
+    [
+        (Identification(2, b"a.example", 17, 500), None),
+        (Identification(2, b"a.example", 17, 0), None),
+        (Identification(2, b"a.example", 17, 4500), Reason.IKE_IDENTITY),
+        (Identification(2, b"a.example", 0, 500), Reason.IKE_IDENTITY),
+        (Identification(2, b"a.example", 6, 0), Reason.IKE_IDENTITY),
+        (Identification(12, b"a.example"), Reason.IKE_IDENTITY),
+        (Identification(0, b"a.example"), Reason.IKE_IDENTITY),
+    ],
+)
+def test_an_identity_of_phase_1_has_port_0_or_that_of_ike_and_a_known_kind(
+    id_b: Identification, reason: Reason | None
+) -> None:
+    policy = phase1(exchange=AGGRESSIVE)
+    couple = Couple(initiator(), responder(theirs(policy)))
+    couple.meddle = lambda sent: [replace(sent.datagram, payload=_with_id(sent.datagram.payload, id_b))]
+    couple.lose = lambda sent: sent.by == "b"
+    couple.a.initiate(couple.now, ours(policy))
+    couple.run()
+    failed = [event.reason for event in couple.of("b", ExchangeFailed)]
+    assert failed == ([] if reason is None else [reason])
+
+
+def _with_id(raw: bytes, id_b: Identification) -> bytes:
+    message = parse_message(raw)
+    payloads = tuple(
+        Payload(p.type, id_b.build()) if p.type == PayloadType.IDENTIFICATION else p for p in message.payloads
+    )
+    return replace(message, payloads=payloads).build()

@@ -147,6 +147,25 @@ def test_a_quick_mode_that_anybody_could_have_sent_changes_nothing(
 
 
 @pytest.mark.parametrize("number", [6, 7, 8])
+def test_a_wrong_hash_in_any_message_of_quick_mode_changes_nothing(number: int) -> None:
+    couple, by, datagram = stopped_before(number)
+    receiver = couple.peers["b" if by == "a" else "a"]
+    (ike,) = receiver._daemon.ike_sas.values()
+    keys, header = ike.phase1.keys, parse_header(datagram.payload[4:])
+    assert keys is not None
+    running = ike.quick_modes._running.get(header.message_id)
+    fresh = exchange_iv(keys.hash, keys.cipher, ike.phase1.iv, header.message_id)
+    iv = running.quick.iv if running else fresh
+    message, _ = open_sealed(header, datagram.payload[4:], keys, iv)
+    for hashed_ in (bytes(20), message.payloads[0].body[:-1], b""):
+        wrong = replace(message, payloads=(Payload(PayloadType.HASH, hashed_), *message.payloads[1:]), padding=b"")
+        before, after, out = offer(couple, by, datagram, bytes(4) + seal(wrong, keys, iv)[0])
+        assert [item.reason for item in out if isinstance(item, MessageDropped)] == [Reason.IKE_AUTHENTICATION]
+        assert after == before
+    goes_on(couple, by, datagram)
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
 def test_a_spoiled_message_of_quick_mode_changes_nothing(number: int) -> None:
     couple, by, datagram = stopped_before(number)
     for at in range(4 + HEADER_LENGTH, len(datagram.payload)):
@@ -154,6 +173,7 @@ def test_a_spoiled_message_of_quick_mode_changes_nothing(number: int) -> None:
         # Padding is nobody's business, and is all that may change.
         before, after, out = offer(couple, by, datagram, spoiled)
         if not any(isinstance(item, MessageDropped) for item in out):
+            assert number != 8
             assert at >= len(datagram.payload) - 16
             return
         assert after == before, at
