@@ -48,8 +48,9 @@ from offload_oids import Abi
 
 LONGEST_WAIT = 1.0
 """Seconds; nothing is due for longer than that only by accident."""
-SETTLING = 0.5
-"""Seconds before the first ping: the peer installs its side when our last message has come, which nothing tells us."""
+SETTLING = 1.0
+"""Seconds before the first ping where we began: the peer installs its side when our last message has come, and nothing
+tells us when that is."""
 MOST_EVENT_ROUNDS = 1000
 
 
@@ -228,7 +229,7 @@ class Session:
                     self._recording.associations((event.inbound, event.outbound))
             case OutboundUsable():
                 if not self._established and self._pings is not None:
-                    self._pings.begin = now + SETTLING
+                    self._pings.begin = now + (SETTLING if self._plan.remote is not None else 0.0)
                 self._established = True
             case AssociationsDeleted():
                 self._up.discard(event.pair)

@@ -24,6 +24,7 @@ from nicsim.events import (
     AssociationsReady,
     ExchangeFailed,
     HostEvent,
+    IkeDown,
     IkeEvent,
     IkeUp,
     OutboundUsable,
@@ -88,7 +89,7 @@ class Host:
         """`random(n)` returns n unpredictable bytes, for IKE and for the IVs of software ESP."""
         self.config = config
         self.address = config.ike.address
-        self.policies = policies or PolicyDatabase()
+        self.policies = PolicyDatabase() if policies is None else policies
         self.peer = IkePeer(config.ike, random)
         self._offloaders: list[Offloader] = []
         self.offloader = self._offloader_for(binding)
@@ -277,6 +278,8 @@ class Host:
         match event:
             case IkeUp():
                 self._identities[event.ike] = event.remote_identity
+            case IkeDown():
+                self._identities.pop(event.ike, None)
             case AssociationsReady():
                 self._install(now, event)
             case OutboundUsable(pair):
@@ -285,12 +288,12 @@ class Host:
                     self._switch_to(now, pair)
             case PeerMoved():
                 for number in event.pairs:
-                    self._withdraw_policies(number)
+                    self._withdraw_policies(self.associations.pairs.get(number))
                     self._events += self.associations.move(number, event.new)
                     self._generate_policies(number)
             case AssociationsDeleted(pair):
+                self._withdraw_policies(self.associations.pairs.get(pair))
                 self._events += self.associations.remove(pair)
-                self._withdraw_policies(pair)
                 self._switches.pop(pair, None)
                 for waiting in [one for one in self._switches if not self.associations.may_wait(one)]:
                     self._switch_to(now, waiting)
@@ -313,10 +316,7 @@ class Host:
         pair = self.associations.pairs.get(number)
         for held in pair.directions() if pair is not None and self.config.generate_policies else ():
             direction = Direction.IN if held.sa.inbound else Direction.OUT
-            known = next(
-                (one for one in self.policies.policies if (one.direction, one.selector) == (direction, held.selector)),
-                None,
-            )
+            known = self.policies.find(direction, held.selector)
             if known is None:
                 known = Policy(
                     direction, held.selector, Action.PROTECT, Template(held.sa.mode, held.sa.src, held.sa.dst)
@@ -326,11 +326,19 @@ class Host:
             if known in self._generated:
                 self._generated[known].add(number)
 
-    def _withdraw_policies(self, number: int) -> None:
-        for policy, users in list(self._generated.items()):
-            users.discard(number)
+    def _withdraw_policies(self, pair: Pair | None) -> None:
+        """What was made for a pair goes with it, unless another needs it."""
+        if pair is None:
+            return
+        for held in pair.directions():
+            direction = Direction.IN if held.sa.inbound else Direction.OUT
+            policy = self.policies.find(direction, held.selector)
+            users = self._generated.get(policy) if policy is not None else None
+            if policy is None or users is None:
+                continue
+            users.discard(pair.number)
             if not users:
-                self.policies.policies.remove(policy)
+                self.policies.remove(policy)
                 del self._generated[policy]
 
     def _switch_to(self, now: float, pair: int) -> None:

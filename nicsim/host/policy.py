@@ -9,7 +9,8 @@ host/setkey.py reads policies from text; host/host.py asks for every packet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -139,32 +140,82 @@ class Policy:
         return f"spdadd {ends} {protocol} -P {self.direction.value}{priority} {what};"
 
 
-@dataclass(slots=True)
 class PolicyDatabase:
-    """The policies of one host, in the order in which they are asked."""
+    """The policies of one host, in the order in which they are asked.
 
-    policies: list[Policy] = field(default_factory=list)
+    A gateway has thousands that are about one host each, and a packet for each of them to find: those are kept by
+    that host's address, the far one of their direction.
+    """
+
+    def __init__(self, policies: Iterable[Policy] = ()) -> None:
+        """Raises InputError where two have the same selector."""
+        # Every policy with its place in the order: larger priority first, then age.
+        self._places: dict[tuple[Direction, TrafficSelector], tuple[tuple[int, int], Policy]] = {}
+        self._buckets: dict[tuple[Direction, IPv4Address | IPv6Address | None], list[Policy]] = {}
+        self._added = 0
+        for policy in policies:
+            self.add(policy)
+
+    def __iter__(self) -> Iterator[Policy]:
+        """In the order in which they are asked."""
+        return (policy for _, policy in sorted(self._places.values(), key=lambda placed: placed[0]))
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def add(self, policy: Policy) -> None:
         """Put a policy behind those of at least its priority. Raises InputError if its selector is taken."""
-        for known in self.policies:
-            if (known.direction, known.selector) == (policy.direction, policy.selector):
-                raise InputError(f"there is a policy for this already: {known.text()}")
-        behind = [number for number, known in enumerate(self.policies) if known.priority < policy.priority]
-        self.policies.insert(behind[0] if behind else len(self.policies), policy)
+        known = self.find(policy.direction, policy.selector)
+        if known is not None:
+            raise InputError(f"there is a policy for this already: {known.text()}")
+        self._added += 1
+        self._places[policy.direction, policy.selector] = (-policy.priority, self._added), policy
+        bucket = self._buckets.setdefault((policy.direction, _far_host(policy)), [])
+        bucket.append(policy)
+        bucket.sort(key=self._place)
+
+    def remove(self, policy: Policy) -> None:
+        """Forget a policy that is there."""
+        key = policy.direction, _far_host(policy)
+        del self._places[policy.direction, policy.selector]
+        self._buckets[key].remove(policy)
+        if not self._buckets[key]:
+            del self._buckets[key]
+
+    def find(self, direction: Direction, selector: TrafficSelector) -> Policy | None:
+        """The policy with exactly this selector."""
+        _, policy = self._places.get((direction, selector), (None, None))
+        return policy
 
     def lookup(self, direction: Direction, traffic: Traffic) -> Policy | None:
         """The policy that decides about a packet, None where no policy is for it."""
-        for policy in self.policies:
-            if policy.direction is direction and policy.selector.matches(traffic):
-                return policy
-        return None
+        far = traffic.destination if direction is Direction.OUT else traffic.source
+        found = [
+            policy
+            for key in ((direction, far), (direction, None))
+            if (policy := _first(self._buckets.get(key, ()), traffic)) is not None
+        ]
+        return min(found, key=self._place, default=None)
+
+    def _place(self, policy: Policy) -> tuple[int, int]:
+        return self._places[policy.direction, policy.selector][0]
 
     def inbound(self, traffic: Traffic, *, for_this_host: bool) -> Policy | None:
         """The policy for a packet that came in. `in` policies are for forwarded packets too unless `fwd` ones exist."""
-        forwarded = not for_this_host and any(policy.direction is Direction.FORWARD for policy in self.policies)
+        forwarded = not for_this_host and any(direction is Direction.FORWARD for direction, _ in self._buckets)
         return self.lookup(Direction.FORWARD if forwarded else Direction.IN, traffic)
 
     def text(self) -> str:
         """The database as statements of setkey(8), one a line."""
-        return "".join(f"{policy.text()}\n" for policy in self.policies)
+        return "".join(f"{policy.text()}\n" for policy in self)
+
+
+def _far_host(policy: Policy) -> IPv4Address | IPv6Address | None:
+    """The one host that a policy is about, at the other end; None where there are more."""
+    ends = policy.selector
+    network = (ends.destination if policy.direction is Direction.OUT else ends.source).network
+    return network.network_address if network.num_addresses == 1 else None
+
+
+def _first(policies: Iterable[Policy], traffic: Traffic) -> Policy | None:
+    return next((policy for policy in policies if policy.selector.matches(traffic)), None)

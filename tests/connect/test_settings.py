@@ -105,7 +105,7 @@ def test_traffic_selectors_and_what_they_are_unless_told(
 
 def test_a_protocol_and_a_port_narrow_the_traffic(psk: str) -> None:
     one = planned(Settings(THERE, psk, remote_ts="192.168.50.0/24[17/53]", local_ts="10.0.0.2[17/0]"))
-    [policy] = [each for each in one.policies.policies if each.direction is Direction.OUT]
+    [policy] = [each for each in one.policies if each.direction is Direction.OUT]
     assert str(policy.selector.destination) == "192.168.50.0/24[17/53]"
 
 
@@ -113,14 +113,14 @@ def test_transport_mode_is_between_the_two_hosts(psk: str) -> None:
     one = planned(Settings(THERE, psk, transport=True, ping=THERE))
     phase2 = one.attempts[0].phase2
     assert (phase2.mode, phase2.local_selector, phase2.remote_selector) == (Mode.TRANSPORT, None, None)
-    assert one.policies.policies[0].text() == (
+    assert next(iter(one.policies)).text() == (
         "spdadd 203.0.113.1/32[any] 203.0.113.2/32[any] any -P out ipsec esp/transport//require;"
     )
 
 
 def test_a_listener_takes_anybody_and_makes_policies_from_what_they_negotiate(psk: str) -> None:
     one = planned(Settings(None, psk, local_ts="192.168.50.0/24"))
-    assert (one.attempts, one.remote, one.policies.policies) == ((), None, [])
+    assert (one.attempts, one.remote, list(one.policies)) == ((), None, [])
     assert one.host.generate_policies
     assert one.host.ike.connections[0].remote is None
 

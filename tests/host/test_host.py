@@ -75,6 +75,14 @@ def tables(one: Station) -> tuple[int, int, int]:
     return len(rows.inbound), len(rows.outbound), len(one.nic.driver.state.parser_entries)
 
 
+def use_policies(one: Station, text: str) -> None:
+    """Other policies from now on."""
+    for policy in list(one.host.policies):
+        one.host.policies.remove(policy)
+    for policy in read_setkey(text).policies:
+        one.host.policies.add(policy)
+
+
 def entries(one: Station) -> list[tuple[UdpType, int, int]]:
     return [(entry.udp_type, entry.port, entry.references) for entry in one.host.holdings().parser_entries]
 
@@ -134,7 +142,7 @@ def test_every_mode_and_encapsulation(mode: Mode, encapsulation: Encapsulation) 
             one.host.sockets.mark(500, UdpEncapType.UDP_ENCAP_ESPINUDP_NON_IKE)
         one.tell(ready(client=is_client, **parameters), OutboundUsable(1))
     if mode is Mode.TUNNEL:
-        gateway.host.policies.policies[:] = read_setkey(tunnel_policies(client=False)).policies
+        use_policies(gateway, tunnel_policies(client=False))
     oid = ADD if encapsulation is Encapsulation.NONE else ADD_UDPESP
     assert [place for _, place in client.lines()] == [oid, oid]
     [frame] = client.send(packet)
@@ -219,15 +227,13 @@ def test_policies_decide_about_what_comes_in_the_clear() -> None:
 def test_policies_decide_about_what_comes_out_of_an_association() -> None:
     client, gateway = joined()
     [frame] = client.send(echo())
-    gateway.host.policies.policies[:] = read_setkey("spdadd 0.0.0.0/0 0.0.0.0/0 any -P in discard;").policies
+    use_policies(gateway, "spdadd 0.0.0.0/0 0.0.0.0/0 any -P in discard;")
     assert dropped(gateway.receive(frame)) == [Reason.POLICY_DISCARDS]
-    gateway.host.policies.policies[:] = read_setkey(
-        "spdadd 0.0.0.0/0 0.0.0.0/0 any -P in ipsec esp/transport//use;"
-    ).policies
+    use_policies(gateway, "spdadd 0.0.0.0/0 0.0.0.0/0 any -P in ipsec esp/transport//use;")
     [frame] = client.send(echo())
     assert dropped(gateway.receive(frame)) == [Reason.NOT_PROTECTED]
     assert gateway.host.holdings().associations[0].packets_dropped == 2
-    gateway.host.policies.policies.clear()
+    use_policies(gateway, "")
     [frame] = client.send(echo())
     assert delivered(gateway.receive(frame)) == [echo()]
 
@@ -415,9 +421,9 @@ def test_a_moved_peer_in_transport_mode_takes_its_traffic_along() -> None:
     gateway.tell(moved(1, to=elsewhere))
     [frame] = gateway.send(echo(src=GATEWAY, dst=elsewhere.address))
     assert parse_frame(frame).dst_port == 2048
-    assert len(gateway.host.policies.policies) == 2
+    assert len(gateway.host.policies) == 2
     gateway.tell(gone(1))
-    assert gateway.host.policies.policies == []
+    assert not len(gateway.host.policies)
     assert not gateway.host.associations._to_host
 
 
@@ -472,11 +478,11 @@ def test_a_gateway_makes_policies_from_what_peers_negotiate() -> None:
     [frame] = gateway.send(echo(src=INNER_HOST, dst=INNER_CLIENT))
     assert parse_frame(frame).dst_port == 4500
     gateway.tell(ready(2, client=False, replaces=(1,)), OutboundUsable(2))
-    assert len(gateway.host.policies.policies) == 2
+    assert len(gateway.host.policies) == 2
     gateway.tell(gone(1))
-    assert len(gateway.host.policies.policies) == 2
+    assert len(gateway.host.policies) == 2
     gateway.tell(gone(2))
-    assert gateway.host.policies.policies == []
+    assert not len(gateway.host.policies)
 
 
 def up(number: int, identity: str) -> IkeUp:

@@ -92,7 +92,7 @@ def test_the_first_match_by_priority_and_age_decides() -> None:
     assert database.lookup(Direction.IN, traffic) is None
     with pytest.raises(InputError, match="there is a policy for this already"):
         database.add(first)
-    database.policies.remove(late)
+    database.remove(late)
     database.add(first)
     assert database.lookup(Direction.OUT, traffic) is first
     assert database.lookup(Direction.OUT, traffic_of(build_ipv4(THERE, HERE, 1, bytes(8)))) is None
@@ -113,6 +113,30 @@ def test_a_template_goes_with_protection_and_with_nothing_else() -> None:
         Policy(Direction.IN, LAN, Action.PROTECT)
     with pytest.raises(InputError):
         Policy(Direction.IN, LAN, Action.BYPASS, TUNNEL)
+
+
+@given(st.data())
+def test_with_many_policies_the_first_match_is_the_one_of_the_plain_order(data: st.DataObject) -> None:
+    networks = st.sampled_from(["10.0.0.1/32", "10.0.0.2/32", "10.0.0.0/31", "10.0.0.0/24", "0.0.0.0/0"])
+    drawn = data.draw(
+        st.lists(st.tuples(st.sampled_from(Direction), networks, networks, st.integers(-1, 1)), max_size=12)
+    )
+    database, plain = PolicyDatabase(), []
+    for direction, source, destination, priority in drawn:
+        one = Policy(direction, TrafficSelector(to(source), to(destination)), Action.BYPASS, None, priority)
+        if database.find(direction, one.selector) is None:
+            database.add(one)
+            plain.append(one)
+    for gone in data.draw(st.lists(st.sampled_from(plain), unique=True) if plain else st.just([])):
+        database.remove(gone)
+        plain.remove(gone)
+    plain.sort(key=lambda policy: -policy.priority)  # keeps the order of age
+    assert list(database) == plain
+    for direction in Direction:
+        for ends in ((HERE, THERE), (parse_address("10.0.0.1"), HERE), (HERE, HERE)):
+            traffic = traffic_of(build_ipv4(*ends, 1, bytes(8)))
+            expected = [one for one in plain if one.direction is direction and one.selector.matches(traffic)]
+            assert database.lookup(direction, traffic) == (expected[0] if expected else None)
 
 
 # --- as text ---------------------------------------------------------------------------------------------------------

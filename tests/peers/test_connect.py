@@ -90,6 +90,7 @@ def credentials(lab: strongswan.Lab, name: str, folder: Path) -> list[str]:
 
 def start(lab: strongswan.Lab, name: str, folder: Path, *options: str) -> subprocess.Popen[str]:
     """`nicsim connect` to one of the peer's connections, left running."""
+    wait_for(lambda: nothing_left(lab), "the peer still has what another test began")
     return lab.start(
         *(sys.executable, "-m", "nicsim", "connect", strongswan.ADDRESS, "--json", "-"),
         *credentials(lab, name, folder),
@@ -231,7 +232,7 @@ def test_the_peer_ends_the_tunnel_and_we_forget_it(labs: list[strongswan.Lab], t
 def check_end_by_the_peer(lab: strongswan.Lab, tmp_path: Path) -> None:
     process = start(lab, "mm-psk", tmp_path, "--proposal", "3des-md5", "--stay", *pinging(10))
     wait_for(lambda: established(lab), "no tunnel")
-    time.sleep(1.0)  # for the pings
+    time.sleep(3.0)  # for the pings
     lab.must("end", "mm-psk")
     ran = Ran.of(process)
     assert (ran.status, ran.result["pings_answered"]) == (0, 10), ran.ladder
@@ -316,7 +317,7 @@ def test_the_peer_begins_and_both_ping(direct: strongswan.Lab, name: str, propos
     wait_for(lambda: "0 *:500" in bound(direct) or ":500 " in bound(direct), "nicsim does not listen")
     direct.must("initiate", name)
     wait_for(lambda: established(direct), "no tunnel")
-    time.sleep(2.0)  # for the pings
+    time.sleep(3.0)  # for the pings
     direct.must("rekey", f"out-{name}")
     time.sleep(0.5)
     direct.must("terminate", name)
