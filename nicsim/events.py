@@ -38,6 +38,8 @@ class UdpDatagram:
     source: Endpoint
     destination: Endpoint
     payload: bytes
+    # Of one that goes out: False leaves the UDP checksum at zero, "none", where IPv4 allows that.
+    checksummed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +75,18 @@ class Nat(Enum):
     LOCAL = "local"
     REMOTE = "remote"
     BOTH = "both"
+    # The first draft finds that there is one, and not where: it may be on either side.
+    SOMEWHERE = "somewhere"
 
     @property
     def local(self) -> bool:
-        """Whether this host is behind one."""
-        return self in (Nat.LOCAL, Nat.BOTH)
+        """Whether this host is behind one, or may be."""
+        return self in (Nat.LOCAL, Nat.BOTH, Nat.SOMEWHERE)
 
     @property
     def remote(self) -> bool:
-        """Whether the peer is behind one."""
-        return self in (Nat.REMOTE, Nat.BOTH)
+        """Whether the peer is behind one, or may be."""
+        return self in (Nat.REMOTE, Nat.BOTH, Nat.SOMEWHERE)
 
 
 class By(Enum):
@@ -138,6 +142,20 @@ class IkeDown:
     ike: int
     connection: str
     reason: Reason
+    by: By
+
+
+@dataclass(frozen=True, slots=True)
+class AddressIdentity:
+    """A warning: a side went by an address, and the first draft found a NAT, behind which that means nothing.
+
+    In aggressive mode the identity is said before that is known, so nothing ends (digest nat-traversal.md section 7).
+    """
+
+    ike: int
+    remote: Endpoint
+    identity: str
+    # Whose.
     by: By
 
 
@@ -273,6 +291,7 @@ class KeepaliveSent:
 IkeEvent = (
     IkeUp
     | IkeDown
+    | AddressIdentity
     | PeerMoved
     | AssociationsReady
     | OutboundUsable

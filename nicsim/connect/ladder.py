@@ -7,6 +7,7 @@ from itertools import groupby
 
 from nicsim.connect.results import LadderLine, LineKind
 from nicsim.events import (
+    AddressIdentity,
     AssociationsDeleted,
     AssociationsReady,
     ExchangeFailed,
@@ -31,6 +32,7 @@ NATS = {
     Nat.LOCAL: "this host is behind a NAT",
     Nat.REMOTE: "the peer is behind a NAT",
     Nat.BOTH: "both are behind NATs",
+    Nat.SOMEWHERE: "there is a NAT",
 }
 
 
@@ -47,6 +49,8 @@ def lines_of(time: float, event: HostEvent | IkeEvent) -> Iterator[LadderLine]:
             version = f"{event.natt_version}, {NATS[event.nat]}" if event.natt_version else "no NAT traversal"
             identity = f"the peer is {event.remote_identity}"
             yield _note(time, f"ISAKMP SA {event.ike} is up: {event.proposal}, {version}; {identity}")
+        case AddressIdentity():
+            yield _note(time, f"warning: behind a NAT, the {event.by.value} identity {event.identity} means nothing")
         case AssociationsReady():
             spis = f"0x{event.inbound.spi:08x} in, 0x{event.outbound.spi:08x} out"
             mode, rides = event.inbound.mode.value, event.inbound.encapsulation.value

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from nicsim.boundary import Binding
+from nicsim.boundary import Binding, UdpType
 from nicsim.errors import Malformed, SealError
 from nicsim.events import EspSent, FrameSent, HostEvent, PacketDropped, UdpDatagram
+from nicsim.host.inner_checksums import without_udp_checksum
 from nicsim.host.link import Link
 from nicsim.host.pairs import LAST_SEQUENCE, HeldAssociation, Pair
+from nicsim.ipsec.association import Mode
 from nicsim.ipsec.esp import framed, protect
 from nicsim.reasons import Reason
-from nicsim.wire.esp import KEEPALIVE, PROTOCOL_UDP
+from nicsim.wire.esp import PROTOCOL_UDP
 from nicsim.wire.headers import build_ipv4, build_ipv6, build_udp
 from offload_oids import NdisStatus
 
@@ -50,6 +52,8 @@ class Egress:
             return
         held.sequence += 1
         try:
+            if (held.sa.udp_type, held.sa.mode) == (UdpType.IKE, Mode.TRANSPORT):
+                ip_packet = without_udp_checksum(ip_packet)
             yield from self._by_nic_or_host(pair, held, ip_packet)
         except (SealError, Malformed) as error:  # longer than IP can say, or a fragment in transport mode
             held.packets_dropped += 1
@@ -82,9 +86,9 @@ class Egress:
         yield from self.in_the_clear(sealed)
 
     def datagram(self, datagram: UdpDatagram) -> Iterator[HostEvent]:
-        """Send what the IKE daemon has: IKE with a checksum, a keepalive without (RFC 3948 section 2.3)."""
+        """Send what the IKE daemon has."""
         source, destination = datagram.source, datagram.destination
-        checksum = 0 if datagram.payload == KEEPALIVE and len(source.address) == 4 else None
+        checksum = None if datagram.checksummed or len(source.address) == 16 else 0
         udp = build_udp(
             source.port,
             destination.port,

@@ -47,7 +47,7 @@ from nicsim.host.policy import Action, Direction, Policy, PolicyDatabase, Templa
 from nicsim.host.setkey import SaStatement
 from nicsim.host.software_ipsec import DEFAULT_REPLAY_WINDOW
 from nicsim.host.udp_encapsulation import UdpEncapType, UdpSocket, UdpSockets
-from nicsim.ipsec.association import Mode
+from nicsim.ipsec.association import Encapsulation, Mode
 from nicsim.reasons import Reason
 
 MOST_WAITING = 16
@@ -302,6 +302,9 @@ class Host:
                     self._drop(event.reason, event.detail)
 
     def _install(self, now: float, ready: AssociationsReady) -> None:
+        if ready.inbound.encapsulation is Encapsulation.UDP_NON_IKE:
+            # Until it was agreed on, everything on IKE's port was IKE.
+            self.sockets.mark(ready.inbound.dst_port, UdpEncapType.UDP_ENCAP_ESPINUDP_NON_IKE)
         identity = self._identities.get(ready.ike, "")
         if other := self.associations.claimed_by_another(ready, identity):
             detail = f"{ready.remote_selector} belongs to {other.identity or 'another peer'}"

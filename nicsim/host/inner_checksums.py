@@ -2,7 +2,8 @@
 
 The sender computed them over its own addresses; the receiver sees what the NAT made of these. RFC 3948 section 3.1.2
 lets a host choose: repair with the original addresses, which the peer told in NAT-OA payloads; compute anew; or, in
-UDP, say that there is none. All three are safe behind ESP's own integrity check only.
+UDP, say that there is none. All three are safe behind ESP's own integrity check only. The first draft has one way: the
+sender says "none" in UDP, the receiver verifies neither UDP nor TCP.
 
 Called by host/host.py after decryption.
 """
@@ -14,6 +15,7 @@ from enum import Enum
 
 from nicsim.wire.checksum import adjusted_checksum, internet_checksum, pseudo_header
 from nicsim.wire.esp import PROTOCOL_UDP
+from nicsim.wire.packet import LinkType, parse_frame
 
 PROTOCOL_TCP = 6
 CHECKSUM_OFFSETS = {PROTOCOL_TCP: 16, PROTOCOL_UDP: 6}
@@ -62,6 +64,18 @@ def repaired(
         covered = pseudo_header(seen.source, seen.destination, protocol, len(segment)) + blank
         checksum = internet_checksum(covered) or _computed_zero(protocol)
     return segment[:at] + checksum.to_bytes(2, "big") + segment[at + 2 :]
+
+
+def without_udp_checksum(ip_packet: bytes) -> bytes:
+    """A UDP packet over IPv4 with the checksum that says "none"; any other packet as it is (HUT-01, digest section 9).
+
+    Raises Malformed for what is no IP packet.
+    """
+    packet = parse_frame(ip_packet, LinkType.RAW)
+    at = packet.payload + CHECKSUM_OFFSETS[PROTOCOL_UDP]
+    if (packet.version, packet.protocol) != (4, PROTOCOL_UDP) or packet.is_fragment or at + 2 > packet.end:
+        return ip_packet
+    return ip_packet[:at] + b"\0\0" + ip_packet[at + 2 :]
 
 
 def _computed_zero(protocol: int) -> int:

@@ -25,7 +25,7 @@ from nicsim.ipsec.association import Mode
 from nicsim.scenario.model import HostNode, IkeConnection
 
 CERTIFICATES = resources.files("nicsim") / "scenarios" / "certificates"
-NATT_VERSIONS = {version.name: version for version in vars(natt).values() if isinstance(version, natt.NattVersion)}
+NATT_VERSIONS = natt.VERSIONS
 
 
 def ike_config(node: HostNode, address_of: Callable[[str], bytes]) -> IkeConfig:

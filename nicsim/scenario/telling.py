@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nicsim.events import (
+    AddressIdentity,
     AssociationsDeleted,
     AssociationsReady,
     ExchangeFailed,
@@ -32,6 +33,8 @@ def words_for(event: HostEvent | IkeEvent) -> str:
             )
         case IkeDown(reason=reason, by=by):
             return f"IKE is down, by {by.value}: {reason.label}"
+        case AddressIdentity(identity=identity, by=by):
+            return f"warning: behind a NAT, the {by.value} identity {identity} means nothing"
         case AssociationsReady(inbound=inbound, outbound=outbound):
             return f"SAs agreed: {inbound.spi:08x} in, {outbound.spi:08x} out, {inbound.mode.value}"
         case AssociationsDeleted(inbound_spi=inbound_spi, outbound_spi=outbound_spi, reason=reason, by=by):

@@ -161,6 +161,13 @@ class Phase2Policy:
     lifetime: int = 3600
     # 0 for no limit.
     lifetime_kilobytes: int = 0
+    # Addresses that were given to peers, by their identities. A responder lets each of them have its own and no other,
+    # and nobody else any of them (digest nat-traversal.md section 14).
+    assigned: tuple[tuple[Identity, Selector], ...] = ()
+
+    def given_to(self, peer: Identity | None) -> Selector | None:
+        """What a peer was given, if anything."""
+        return next((given for one, given in self.assigned if peer is not None and one.same_as(peer)), None)
 
     def __post_init__(self) -> None:
         if not self.proposals:

@@ -54,6 +54,11 @@ class Identity:
         except InputError:
             return cls(IdentificationType.FQDN, _ascii(text.removeprefix("@")))
 
+    @property
+    def is_address(self) -> bool:
+        """Whether it is one IP address."""
+        return self.type in _ADDRESS_TYPES.values()
+
     def same_as(self, other: Identity) -> bool:
         """Whether both name the same party: names without regard to case, distinguished names by what they say."""
         if self.type is not other.type:
@@ -69,7 +74,7 @@ class Identity:
 
     def __str__(self) -> str:
         try:
-            if self.type in (IdentificationType.IPV4_ADDRESS, IdentificationType.IPV6_ADDRESS):
+            if self.is_address:
                 return format_address(self.data)
             if self.type is IdentificationType.DER_DN:
                 return show_name(self.data)

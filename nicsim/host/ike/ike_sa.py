@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nicsim.errors import IkeRefused
-from nicsim.events import By, Endpoint, ExchangeFailed, IkeDown, IkeEvent, IkeUp, Role
+from nicsim.events import AddressIdentity, By, Endpoint, ExchangeFailed, IkeDown, IkeEvent, IkeUp, Nat, Role
 from nicsim.host.ike import aggressive_mode, informational, main_mode
 from nicsim.host.ike.config import Connection
 from nicsim.host.ike.dead_peer import DeadPeerDetection
@@ -261,6 +261,7 @@ class IkeSa:
                 before[-1].number if before else None,
             )
         )
+        self._warn_of_addresses()
         for ike in before:
             ike.hand_over(now, self)
         self._adopt_pairs()
@@ -284,6 +285,16 @@ class IkeSa:
             theirs = pair.peer_identity
             if pair.ike.ended and theirs is not None and theirs.same_as(mine):
                 pair.ike = self
+
+    def _warn_of_addresses(self) -> None:
+        """Who goes by an address behind a NAT, where the version says that nobody should."""
+        phase1 = self.phase1
+        assert phase1.peer_identity is not None
+        if phase1.natt is None or not phase1.natt.names_ends or phase1.nat is Nat.NONE:
+            return
+        for by, identity in ((By.LOCAL, own_identity(phase1)), (By.REMOTE, phase1.peer_identity)):
+            if identity.is_address:
+                self.tell(AddressIdentity(self.number, phase1.remote, str(identity), by))
 
     def _abort(self, now: float, refusal: IkeRefused) -> None:
         """Phase 1 is over, and the peer is told, if the limit allows; where it thinks all is well, by a delete too."""

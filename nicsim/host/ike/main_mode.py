@@ -4,6 +4,7 @@
     2 R  SA, VID..                          5 I  * IDii, [CERT], AUTH, [N]       on port 4500 if there is a NAT
     3 I  KE, Ni, [CR], NAT-D, NAT-D         6 R  * IDir, [CERT], AUTH
 
+The first draft of NAT traversal has its one NAT-D in messages 2 and 3, and its vendor id once more in message 3.
 The pre-shared key is chosen by the peer's address, because its identity comes encrypted with it.
 """
 
@@ -18,6 +19,7 @@ from nicsim.host.ike.phase1 import (
     accept_proposal,
     answer_vendor_ids,
     change_ports,
+    check_own_identity,
     check_proof,
     choose_proposal,
     derive_keys,
@@ -34,6 +36,7 @@ from nicsim.host.ike.phase1 import (
     read_key,
     read_responder_cookie,
     read_vendor_ids,
+    repeat_vendor_id,
     request_certificate,
 )
 from nicsim.wire.isakmp import PayloadType
@@ -49,15 +52,15 @@ def choose(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answ
     """Message 1 came, message 2 goes."""
     phase1, proposal = choose_proposal(phase1, arrived)
     phase1 = read_vendor_ids(phase1, arrived)
-    return phase1, (*proposal, *answer_vendor_ids(phase1))
+    return phase1, (*proposal, *answer_vendor_ids(phase1), *discover(phase1, means, 2))
 
 
 def offer(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answer]:
     """Message 2 came, message 3 goes."""
     phase1 = accept_proposal(read_responder_cookie(phase1, arrived), arrived)
-    phase1 = read_vendor_ids(phase1, arrived)
+    phase1 = read_discovery(read_vendor_ids(phase1, arrived), arrived, 2)
     phase1, key = offer_key(phase1, means)
-    return phase1, (*key, *request_certificate(phase1), *discover(phase1, means))
+    return phase1, (*key, *request_certificate(phase1), *repeat_vendor_id(phase1), *discover(phase1, means, 3))
 
 
 def answer(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answer]:
@@ -65,14 +68,15 @@ def answer(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answ
     phase1 = follow(read_key(phase1, arrived), arrived)
     phase1, key = offer_key(phase1, means)
     phase1 = derive_keys(phase1)
-    phase1 = read_discovery(phase1, arrived)
-    return phase1, (*key, *request_certificate(phase1), *discover(phase1, means))
+    phase1 = read_discovery(phase1, arrived, 3)
+    return phase1, (*key, *request_certificate(phase1), *discover(phase1, means, 4))
 
 
 def identify(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[Phase1, Answer]:
     """Message 4 came, message 5 goes, on other ports if there is a NAT."""
     phase1 = derive_keys(read_key(phase1, arrived))
-    phase1 = change_ports(read_discovery(phase1, arrived), means.config)
+    phase1 = change_ports(read_discovery(phase1, arrived, 4), means.config)
+    check_own_identity(phase1)
     return phase1, (identity_payload(phase1), *prove(phase1), *first_contact(phase1))
 
 
@@ -80,6 +84,7 @@ def check_and_identify(phase1: Phase1, arrived: Arrived, means: Means) -> tuple[
     """Message 5 came, message 6 goes: the initiator is who it says, and is where the message came from."""
     phase1 = follow(read_identity(phase1, arrived), arrived)
     check_proof(phase1, arrived, means)
+    check_own_identity(phase1)
     return phase1, (identity_payload(phase1), *prove(phase1))
 
 

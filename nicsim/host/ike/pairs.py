@@ -75,7 +75,7 @@ class Pair:
         return Association(
             spi=int.from_bytes(self.inbound_spi if inbound else self.outbound_spi, "big"),
             mode=quick.policy.mode,
-            encapsulation=Encapsulation.UDP if in_udp else Encapsulation.NONE,
+            encapsulation=Encapsulation.NONE if quick.natt is None else quick.natt.encapsulation,
             keys=quick.keys(inbound=inbound),
             src=src.address,
             dst=dst.address,

@@ -36,6 +36,8 @@ class Path:
         self.ike_sas: dict[int, IkeSa] = {}
         self.pairs: dict[int, Pair] = {}
         self._ike = 0
+        # Whether we began a phase 1 on it.
+        self._begun_here = False
         self._unused_since: float | None = None
         self._keepalive: Timer | None = None
 
@@ -45,6 +47,7 @@ class Path:
         self.natt, self.nat, self.encapsulated = phase1.natt, phase1.nat, phase1.encapsulated
         self.last_sent = self.last_heard = now
         self._ike = ike.number
+        self._begun_here |= ike.begun_here
         self.ike_sas[ike.number] = ike
         self._unused_since = None
         if self._keepalive is None and self.keeps_alive:
@@ -52,7 +55,9 @@ class Path:
 
     @property
     def keeps_alive(self) -> bool:
-        """The side behind the NAT does."""
+        """The side behind the NAT does; with the first draft, whoever began."""
+        if self.natt is not None and self.natt.initiator_keeps_alive:
+            return self.encapsulated and self._begun_here
         return self.encapsulated and self.nat.local
 
     @property
@@ -75,7 +80,8 @@ class Path:
         due = self.last_sent + self._interval
         if due <= now:
             self._daemon.emit(KeepaliveSent(self._ike, self.local, self.remote))
-            self._daemon.send(UdpDatagram(self.local, self.remote, KEEPALIVE))
+            checksummed = self.natt is not None and self.natt.checksummed_keepalives
+            self._daemon.send(UdpDatagram(self.local, self.remote, KEEPALIVE, checksummed))
             self.last_sent = now
             due = now + self._interval
         self._keepalive = self._daemon.timers.start(due, self._keep_alive)
@@ -83,7 +89,7 @@ class Path:
     def heard(self, now: float, local: Endpoint, remote: Endpoint) -> None:
         """A new, authenticated message came: the peer lives, and may have moved (RFC 3947 section 6).
 
-        An end that is itself behind a NAT does not follow, because the other side does not move.
+        An end that is itself behind a NAT, or may be, does not follow, because the other side does not move.
         """
         self.last_heard = now
         if remote == self.remote or not self.encapsulated or self.nat.local or local != self.local:

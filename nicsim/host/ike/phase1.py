@@ -33,6 +33,7 @@ from nicsim.host.ike.natt import (
     NattVersion,
     choose_version,
     vendor_ids_to_offer,
+    version_shown,
 )
 from nicsim.host.ike.proposals import AuthenticationMethod, accept_phase1, choose_phase1, offer_phase1
 from nicsim.reasons import Reason
@@ -203,6 +204,13 @@ def answer_vendor_ids(phase1: Phase1) -> list[Payload]:
     return _vendor_ids([*_always(phase1), *([phase1.natt_vendor_id] if phase1.natt else [])])
 
 
+def repeat_vendor_id(phase1: Phase1) -> list[Payload]:
+    """In message 3 of main mode the initiator says once more what it took up, where NAT-D comes with it there first."""
+    if phase1.natt is None or 2 not in phase1.natt.discovery_messages:
+        return []
+    return _vendor_ids([phase1.natt_vendor_id])
+
+
 def _always(phase1: Phase1) -> list[bytes]:
     # Questions after us are answered in any case, so this is no choice.
     fragments = [] if phase1.policy.fragment_above is None else [FRAGMENTATION + FRAGMENTATION_CAPABILITIES]
@@ -217,7 +225,10 @@ def read_vendor_ids(phase1: Phase1, arrived: Arrived) -> Phase1:
     """What the peer can do, and the version of NAT traversal to use. Raises IkeRefused if one is demanded."""
     announced = arrived.all(PayloadType.VENDOR_ID)
     policy = phase1.policy
-    chosen = None if policy.natt is NattPolicy.OFF else choose_version(policy.natt_versions, announced)
+    versions = () if policy.natt is NattPolicy.OFF else policy.natt_versions
+    chosen = choose_version(versions, announced)
+    if chosen is None and (phase1.role, phase1.exchange) == (Role.INITIATOR, ExchangeType.MAIN):
+        chosen = version_shown(versions, arrived.message.payloads)
     if chosen is None and policy.natt is NattPolicy.FORCE:
         raise _no_nat_traversal("the peer announced no version of NAT traversal that we know")
     natt, vendor_id = chosen or (None, b"")
@@ -285,17 +296,23 @@ def derive_keys(phase1: Phase1) -> Phase1:
 # --- NAT discovery ---------------------------------------------------------------------------------------------------
 
 
-def discover(phase1: Phase1, means: Means) -> list[Payload]:
-    """Our NAT-D payloads for a message on the present way; none without NAT traversal."""
-    if phase1.natt is None:
+def discover(phase1: Phase1, means: Means, message: int | None = None) -> list[Payload]:
+    """Our NAT-D payloads for a message on the present way; none without NAT traversal.
+
+    `message` is its number where the version says which ones have them.
+    """
+    if phase1.natt is None or (message is not None and message not in phase1.natt.discovery_messages):
         return []
     lie = means.random if phase1.lied else None
     return _discovery(phase1, phase1.natt).payloads(phase1.local, phase1.remote, lie)
 
 
-def read_discovery(phase1: Phase1, arrived: Arrived) -> Phase1:
-    """Where the NAT is. A peer that announced NAT traversal and sends no NAT-D does none. Raises IkeRefused."""
-    if phase1.natt is None:
+def read_discovery(phase1: Phase1, arrived: Arrived, message: int | None = None) -> Phase1:
+    """Where the NAT is. A peer that announced NAT traversal and sends no NAT-D does none. Raises IkeRefused.
+
+    `message` is its number where the version says which ones have them.
+    """
+    if phase1.natt is None or (message is not None and message not in phase1.natt.discovery_messages):
         return phase1
     verdict = _discovery(phase1, phase1.natt).verdict(arrived.message.payloads, arrived.local, arrived.remote)
     if verdict is None:
@@ -307,7 +324,8 @@ def read_discovery(phase1: Phase1, arrived: Arrived) -> Phase1:
 
 def _discovery(phase1: Phase1, version: NattVersion) -> Discovery:
     assert phase1.proposal is not None
-    return Discovery(version, phase1.proposal.hash, phase1.initiator_cookie, phase1.responder_cookie)
+    cookies = phase1.initiator_cookie, phase1.responder_cookie
+    return Discovery(version, phase1.proposal.hash, *cookies, phase1.role)
 
 
 def change_ports(phase1: Phase1, config: IkeConfig) -> Phase1:
@@ -339,6 +357,18 @@ def own_identity(phase1: Phase1) -> Identity:
     if isinstance(policy.authentication, RsaCredentials):
         return policy.authentication.identity
     return Identity.of_address(phase1.local.address)
+
+
+def check_own_identity(phase1: Phase1) -> None:
+    """Raises IkeRefused where we would go by our address behind a NAT, and the version forbids that.
+
+    An address that was configured is one that its owner knows not to be translated (digest nat-traversal.md section 7).
+    """
+    natt, policy = phase1.natt, phase1.policy
+    if natt is None or not natt.names_ends or phase1.nat is Nat.NONE or policy.local_identity is not None:
+        return
+    if own_identity(phase1).is_address:
+        raise _bad_identity(f"behind a NAT {natt} needs an identity that is no address, and none is configured")
 
 
 def identity_payload(phase1: Phase1) -> Payload:

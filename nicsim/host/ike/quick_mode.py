@@ -18,6 +18,7 @@ from nicsim.errors import IkeRefused
 from nicsim.events import OriginalAddresses, Role, Selector
 from nicsim.host.ike.config import Connection, Phase2Policy
 from nicsim.host.ike.exchange import Answer, Arrived, Means, Seal, State, Step
+from nicsim.host.ike.identity import Identity
 from nicsim.host.ike.keys import EXPONENT_LENGTH, GROUPS, IkeKeys
 from nicsim.host.ike.natt import NattVersion, original_addresses
 from nicsim.host.ike.phase1 import NONCE_LENGTH, read_nonce
@@ -30,12 +31,13 @@ from nicsim.host.ike.proposals import (
     offer_phase2,
     read_attributes,
 )
-from nicsim.host.ike.selectors import build_selector, parse_selector, selector_of_host
+from nicsim.host.ike.selectors import build_selector, parse_selector, selector_of_host, selector_of_name
 from nicsim.ipsec.association import Mode
 from nicsim.ipsec.transforms import SaKeys
 from nicsim.reasons import Reason
 from nicsim.wire.isakmp import Flags, NotifyType, Payload, PayloadType, build_chain
 from nicsim.wire.isakmp_payloads import (
+    Identification,
     Notification,
     OriginalAddress,
     Proposal,
@@ -69,6 +71,9 @@ class QuickMode:
     natt: NattVersion | None = None
     peer_behind_nat: bool = False
     we_behind_nat: bool = False
+    # Who the two ends proved to be.
+    local_identity: Identity | None = None
+    remote_identity: Identity | None = None
     state: State = State.START
     # Of the next message.
     iv: bytes = b""
@@ -126,13 +131,14 @@ def begin(quick: QuickMode, means: Means) -> tuple[QuickMode, Answer]:
     offered = offer_phase2(policy, quick.mode_value, quick.inbound_spi)
     local = policy.local_selector or selector_of_host(quick.local_address)
     remote = policy.remote_selector or selector_of_host(quick.remote_address)
+    ids = _own_end(quick, local), build_selector(remote).build()
     quick = replace(quick, offered=offered, local_selector=local, remote_selector=remote, state=State.SA_SENT)
     quick, keys = _offer_key(quick, means)
     quick, originals = _offer_originals(quick)
     payloads = [
         Payload(PayloadType.SECURITY_ASSOCIATION, SecurityAssociation((offered,)).build()),
         *keys,
-        *_selectors(local, remote),
+        *(Payload(PayloadType.IDENTIFICATION, body) for body in ids),
         *originals,
     ]
     return quick, _hashed(quick, b"", payloads)
@@ -299,8 +305,21 @@ def _told_lifetime(arrived: Arrived, lifetime: int) -> int:
 # --- selectors -------------------------------------------------------------------------------------------------------
 
 
-def _selectors(initiator: Selector, responder: Selector) -> list[Payload]:
-    return [Payload(PayloadType.IDENTIFICATION, build_selector(one).build()) for one in (initiator, responder)]
+def _own_end(quick: QuickMode, selector: Selector) -> bytes:
+    """The initiator's own end: in the first draft's transport mode by its name, because its address is translated."""
+    natt, name = quick.natt, quick.local_identity
+    translated = natt is not None and natt.names_ends and quick.policy.mode is Mode.TRANSPORT
+    if translated and name is not None and not name.is_address:
+        return Identification(name.type, name.data, selector.protocol, selector.port).build()
+    return build_selector(selector).build()
+
+
+def _end(quick: QuickMode, body: bytes, name: Identity | None, address: bytes) -> Selector:
+    """What an ID payload selects. A name, where the version has them here, is that of the end itself."""
+    said = parse_identification(body)
+    if quick.natt is not None and quick.natt.names_ends and (named := selector_of_name(said, name, address)):
+        return named
+    return parse_selector(said)
 
 
 def _read_selectors(quick: QuickMode, arrived: Arrived) -> QuickMode:
@@ -309,15 +328,19 @@ def _read_selectors(quick: QuickMode, arrived: Arrived) -> QuickMode:
     if len(bodies) not in (0, 2):
         raise _bad_selectors(f"two ID payloads are needed, or none, {len(bodies)} came")
     if bodies:
-        remote, local = (parse_selector(parse_identification(body)) for body in bodies)
+        remote = _end(quick, bodies[0], quick.remote_identity, quick.remote_address)
+        local = _end(quick, bodies[1], quick.local_identity, quick.local_address)
     else:  # the two ends themselves, all they say
         remote, local = selector_of_host(quick.remote_address), selector_of_host(quick.local_address)
 
     def has(policy: Phase2Policy) -> bool:
-        mode = policy.mode
-        return _allowed(policy.local_selector, local, quick.local_address, quick.we_behind_nat, mode) and _allowed(
-            policy.remote_selector, remote, quick.remote_address, quick.peer_behind_nat, mode
-        )
+        mode, given = policy.mode, policy.given_to(quick.remote_identity)
+        if not _allowed(policy.local_selector, local, quick.local_address, quick.we_behind_nat, mode):
+            return False
+        if given is not None:
+            return given.covers(remote)
+        free = not any(one.network.overlaps(remote.network) for _, one in policy.assigned)
+        return free and _allowed(policy.remote_selector, remote, quick.remote_address, quick.peer_behind_nat, mode)
 
     candidates = tuple(one for one in quick.candidates if has(one.phase2))
     if not candidates:
@@ -359,10 +382,13 @@ def _check_selectors_repeated(quick: QuickMode, arrived: Arrived) -> None:
     assert quick.local_selector is not None
     assert quick.remote_selector is not None
     bodies = arrived.all(PayloadType.IDENTIFICATION)
-    said = [parse_selector(parse_identification(body)) for body in bodies]
+    if len(bodies) != 2:
+        raise _bad_selectors(f"the answer must repeat the two ID payloads, {len(bodies)} came")
+    said = (
+        _end(quick, bodies[0], quick.local_identity, quick.local_address),
+        _end(quick, bodies[1], quick.remote_identity, quick.remote_address),
+    )
     ends = ((quick.local_selector, quick.we_behind_nat), (quick.remote_selector, quick.peer_behind_nat))
-    if len(said) != len(ends):
-        raise _bad_selectors(f"the answer must repeat the two ID payloads, {len(said)} came")
     for its, (ours, behind_nat) in zip(said, ends, strict=True):
         translated = quick.policy.mode is Mode.TRANSPORT and behind_nat and its.network.num_addresses == 1
         if its != (replace(ours, network=its.network) if translated else ours):
@@ -377,8 +403,8 @@ def _bad_selectors(detail: str) -> IkeRefused:
 
 
 def _offer_originals(quick: QuickMode) -> tuple[QuickMode, list[Payload]]:
-    """Our NAT-OA payloads, for transport mode in UDP only (RFC 3947 section 5.2)."""
-    if quick.natt is None or quick.policy.mode is Mode.TUNNEL:
+    """Our NAT-OA payloads, for transport mode in UDP only (RFC 3947 section 5.2); the first draft has none."""
+    if quick.natt is None or quick.natt.original_address_payload is None or quick.policy.mode is Mode.TUNNEL:
         return quick, []
     we_initiate = quick.role is Role.INITIATOR
     pair = (quick.local_address, quick.remote_address)
@@ -394,7 +420,7 @@ def _offer_originals(quick: QuickMode) -> tuple[QuickMode, list[Payload]]:
 
 def _read_originals(quick: QuickMode, arrived: Arrived) -> QuickMode:
     """The peer's NAT-OA payloads; with the early drafts they may be missing where they would say nothing new."""
-    if quick.natt is None or quick.policy.mode is Mode.TUNNEL:
+    if quick.natt is None or quick.natt.original_address_payload is None or quick.policy.mode is Mode.TUNNEL:
         return quick
     bodies = [
         payload.body for payload in arrived.message.payloads if payload.type == quick.natt.original_address_payload

@@ -17,6 +17,7 @@ from nicsim.host.ike.exchange import Answer, Received, Said, State, check_seal, 
 from nicsim.host.ike.informational import notification, notify_name, refusal_of
 from nicsim.host.ike.keys import exchange_iv
 from nicsim.host.ike.pairs import Pair
+from nicsim.host.ike.phase1 import own_identity
 from nicsim.host.ike.quick_mode import QuickMode
 from nicsim.host.ike.timers import Repetition
 from nicsim.reasons import Reason
@@ -97,6 +98,8 @@ class QuickModes:
             path.natt if path.encapsulated else None,
             path.nat.remote,
             path.nat.local,
+            own_identity(phase1),
+            phase1.peer_identity,
             iv=exchange_iv(phase1.keys.hash, phase1.keys.cipher, phase1.iv, message_id),
         )
 

@@ -6,12 +6,20 @@ import ipaddress
 
 from nicsim.errors import IkeRefused
 from nicsim.events import Selector
+from nicsim.host.ike.identity import Identity
 from nicsim.reasons import Reason
 from nicsim.wire.isakmp import NotifyType
 from nicsim.wire.isakmp_payloads import Identification, IdentificationType
 
 _ADDRESSES = {IdentificationType.IPV4_ADDRESS: 4, IdentificationType.IPV6_ADDRESS: 16}
 _SUBNETS = {IdentificationType.IPV4_SUBNET: 4, IdentificationType.IPV6_SUBNET: 16}
+
+_NAMES = (
+    IdentificationType.FQDN,
+    IdentificationType.USER_FQDN,
+    IdentificationType.DER_DN,
+    IdentificationType.KEY_ID,
+)
 
 
 def selector_of_host(address: bytes) -> Selector:
@@ -30,6 +38,19 @@ def build_selector(selector: Selector) -> Identification:
         type_ = IdentificationType.IPV4_SUBNET if v4 else IdentificationType.IPV6_SUBNET
         data = network.network_address.packed + network.netmask.packed
     return Identification(type_, data, selector.protocol, selector.port)
+
+
+def selector_of_name(identification: Identification, name: Identity | None, address: bytes) -> Selector | None:
+    """What an end selects that goes by its phase 1 identity: its address, as it is reached; None for other kinds.
+
+    Only the first draft has this (digest nat-traversal.md section 7). Raises IkeRefused for anybody else's name.
+    """
+    if identification.type not in _NAMES:
+        return None
+    said = Identity(IdentificationType(identification.type), identification.data)
+    if name is None or not said.same_as(name):
+        raise _refused(f"{said} is not {name}, as phase 1 had it")
+    return Selector(ipaddress.ip_network(address), identification.protocol, identification.port)
 
 
 def parse_selector(identification: Identification) -> Selector:

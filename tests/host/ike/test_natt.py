@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 
-from nicsim.events import Endpoint, Nat
+from nicsim.events import Endpoint, Nat, Role
 from nicsim.host.ike import natt
 from nicsim.host.ike.keys import IkeHash
-from nicsim.host.ike.natt import DRAFT_02, DRAFT_03, RFC_3947, Discovery, choose_version, vendor_ids_to_offer
+from nicsim.host.ike.natt import (
+    DRAFT_02,
+    DRAFT_03,
+    FIRST_DRAFT,
+    RFC_3947,
+    Discovery,
+    choose_version,
+    vendor_ids_to_offer,
+)
 from nicsim.ipsec.association import Mode
 from nicsim.wire.headers import parse_address
 from nicsim.wire.isakmp import Payload
@@ -36,6 +44,7 @@ def test_each_version_has_the_published_vendor_ids() -> None:
     published = {name: bytes.fromhex(row["vendor_id"]) for name, row in VENDOR_IDS.items()}
     assert RFC_3947.vendor_ids == (published["rfc3947"],)
     assert DRAFT_03.vendor_ids == (published["natt-ike-03"],)
+    assert FIRST_DRAFT.vendor_ids == (published["espthrunat"],)
     assert set(DRAFT_02.vendor_ids) == {published["natt-ike-02"], published["natt-ike-02-newline"]}
     assert published["dpd"] == natt.DEAD_PEER_DETECTION
     assert published["fragmentation"].startswith(natt.FRAGMENTATION)
@@ -58,12 +67,15 @@ def test_each_version_has_its_own_numbers() -> None:
     for draft in (DRAFT_02, DRAFT_03):
         assert [draft.mode_value(mode) for mode in (Mode.TUNNEL, Mode.TRANSPORT)] == [61443, 61444]
         assert (draft.discovery_payload, draft.original_address_payload, draft.original_addresses) == (130, 131, 1)
+    assert [FIRST_DRAFT.mode_value(mode) for mode in (Mode.TUNNEL, Mode.TRANSPORT)] == [61440, 61441]
     assert (RFC_3947.discovery_payload, RFC_3947.original_address_payload, RFC_3947.original_addresses) == (20, 21, 2)
 
 
 @pytest.mark.parametrize("row", [v for v in NAT_D if v["form"] == "rfc3947"], ids=lambda row: row["id"])
 def test_a_discovery_hash_is_the_recorded_one(row: dict[str, Any]) -> None:
-    discovery = Discovery(RFC_3947, HASHES[row["hash_alg"]], bytes.fromhex(row["cky_i"]), bytes.fromhex(row["cky_r"]))
+    discovery = Discovery(
+        RFC_3947, HASHES[row["hash_alg"]], bytes.fromhex(row["cky_i"]), bytes.fromhex(row["cky_r"]), Role.INITIATOR
+    )
     here, elsewhere = endpoint(row["ip"], row["port"]), endpoint("198.51.100.1", 9)
     first, second = discovery.payloads(here, elsewhere, None)
     assert second.body.hex() == row["hash"]
@@ -85,7 +97,9 @@ def test_recorded_discovery_payloads_are_reproduced_and_give_the_recorded_verdic
     exchange: dict[str, Any], message: dict[str, Any]
 ) -> None:
     hash_ = {one.number: one for one in IkeHash}[exchange["phase1"]["hash"]]
-    discovery = Discovery(RFC_3947, hash_, bytes.fromhex(exchange["cky_i"]), bytes.fromhex(exchange["cky_r"]))
+    discovery = Discovery(
+        RFC_3947, hash_, bytes.fromhex(exchange["cky_i"]), bytes.fromhex(exchange["cky_r"]), Role.INITIATOR
+    )
     sides = ("initiator_side", "responder_side")
     by, to = sides if message["direction"] == "i->r" else sides[::-1]
     sent_from, sent_to = (endpoint(message[by][a], message[by][p]) for a, p in (("src", "sport"), ("dst", "dport")))
@@ -101,7 +115,7 @@ def test_recorded_discovery_payloads_are_reproduced_and_give_the_recorded_verdic
 
 
 def test_any_number_of_own_hashes_is_accepted_and_one_is_enough() -> None:
-    discovery = Discovery(RFC_3947, IkeHash.SHA1, b"i" * 8, b"r" * 8)
+    discovery = Discovery(RFC_3947, IkeHash.SHA1, b"i" * 8, b"r" * 8, Role.INITIATOR)
     near, far = endpoint("192.0.2.1", 500), endpoint("192.0.2.2", 500)
     there, here = discovery.payloads(near, far, None)
     wrong = Payload(20, bytes(20))
@@ -114,7 +128,7 @@ def test_any_number_of_own_hashes_is_accepted_and_one_is_enough() -> None:
 
 
 def test_a_lie_matches_nothing_and_leaves_the_other_end_alone() -> None:
-    discovery = Discovery(DRAFT_03, IkeHash.MD5, b"i" * 8, b"r" * 8)
+    discovery = Discovery(DRAFT_03, IkeHash.MD5, b"i" * 8, b"r" * 8, Role.INITIATOR)
     near, far = endpoint("192.0.2.1", 500), endpoint("2001:db8::2", 500)
     said = discovery.payloads(near, far, lambda length: b"?" * length)
     assert said[0] == discovery.payloads(near, far, None)[0]
