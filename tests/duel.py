@@ -294,6 +294,9 @@ class Duel:
     def pended(self, request: OidRequest, result: OidResult) -> None:
         assert (result.bytes_read, result.bytes_written, result.bytes_needed) == (0, 0, 0)
         self.with_driver[request.request_id].published = result.buffer
+        first = len(self.with_driver) == 1 and not self.oracle.uncleared
+        if first and self.oracle.adds_of(self.with_driver[request.request_id].request):
+            assert result.buffer != request.buffer, "an add was accepted, and its handles are not published (A-6)"
 
     def answered(self, request_id: int, result: OidResult) -> None:
         """The driver's answer; the oracle settles requests in the order in which they reached the driver."""
