@@ -40,6 +40,7 @@ from tests.duel_frames import DEAD, HERE, HERE6, OTHER_HOST, PEER, PEER6, Pick, 
 from tests.ipsec.algorithms import made_up
 from tests.oracle_esp import OracleSa
 from tests.oracle_nic import Layer
+from tests.oracle_nic.claims import V2_CIPHERS, V2_MACS
 from tests.oracle_nic.packets import AH, ESP
 
 Request = tuple[int, bytes]
@@ -131,7 +132,7 @@ def v1_defect(add: Any, pick: Pick) -> Callable[[Duel], bytes]:
 def v2_add(duel: Duel, pick: Pick) -> IpsecOffloadV2AddSa:
     """One version 2 association, mostly good."""
     spi, outbound, ipv6 = pick(SPIS), pick((False, False, True)), pick((False, False, False, True))
-    suite = pick(V2_BAD_SUITES if pick((False,) * 12 + (True,)) else V2_SUITES)
+    suite = pick(V2_BAD_SUITES if pick((False,) * 12 + (True,)) else claimed_suites(frozenset(duel.oracle.claims2)))
     elements, keys = [], b""
     esn = pick((0, 0, 1)) if duel.kind.esn else pick((0,) * 16 + (1,))
     for operation, cipher, icv, mac in suite:
@@ -162,6 +163,20 @@ def v2_add(duel: Duel, pick: Pick) -> IpsecOffloadV2AddSa:
         {"header": NdisObjectHeader(0x80, 2, 200)}, {"header": NdisObjectHeader(0x80, 1, 8)}, {"next": 0x1001},
     ]  # fmt: skip
     return replace(add, **pick([defects[0]] * 30 + defects))  # type: ignore[arg-type]
+
+
+@cache
+def claimed_suites(words: frozenset[str]) -> list[Any]:
+    """The suites of version 2 that a card claims, several times, and each once for a refusal."""
+    claimed = [
+        suite
+        for suite in V2_SUITES
+        if all(
+            ("AH" if operation == 1 else V2_CIPHERS[cipher][0]) in words and V2_MACS[mac][0] in {"", *words}
+            for operation, cipher, _, mac in suite
+        )
+    ]
+    return claimed * (1 + 3 * len(V2_SUITES) // max(len(claimed), 1)) + V2_SUITES
 
 
 def udp_flag(duel: Duel, suite: Sequence[Any], pick: Pick) -> int:
