@@ -62,6 +62,7 @@ def same_keys(couple: Couple) -> None:
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("N-NAT-2")
 def test_main_mode_without_a_nat_stays_on_port_500() -> None:
     couple = up(Couple(initiator(), responder(theirs())))
     vendor_ids = "VID VID VID VID VID VID"
@@ -80,6 +81,7 @@ def test_main_mode_without_a_nat_stays_on_port_500() -> None:
     assert couple.one("a", AssociationsReady).outbound.encapsulation is Encapsulation.NONE
 
 
+@pytest.mark.rule("N-NAT-2")
 def test_main_mode_through_a_nat_moves_with_message_five() -> None:
     couple = up(Couple(initiator(), responder(theirs()), nat_a=PortNat(A_NAT)))
     assert couple.ladder[2:] == [
