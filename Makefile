@@ -3,13 +3,14 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 SOAK_ARGS ?=
+SWEEP_ARGS ?=
 
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 TRACE = traces/natt-3des-md5-server
 
-.PHONY: demo test check bench bench-tables bench-network bench-ike soak negotiations rules rules-break clean
+.PHONY: demo test check bench bench-tables bench-network bench-ike soak negotiations sweep rules rules-break clean
 
 demo: $(VENV)/.installed
 	$(BIN)/nicsim replay $(TRACE).pcap --sas $(TRACE).sas.json --expect $(TRACE).expect.json
@@ -39,8 +40,10 @@ soak: $(VENV)/.installed-test
 	$(BIN)/python -m tests.soak $(SOAK_ARGS)
 
 negotiations: $(VENV)/.installed-test
-	$(BIN)/python -m tests.negotiations matrix
-	$(BIN)/python -m tests.negotiations sweep --runs 1000
+	$(BIN)/python -m tests.negotiations
+
+sweep: $(VENV)/.installed-test
+	$(BIN)/python -m tests.sweep_loss $(SWEEP_ARGS)
 
 rules: $(VENV)/.installed-test
 	$(BIN)/python -m tests.rules_report

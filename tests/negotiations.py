@@ -1,8 +1,8 @@
-"""Negotiations over simulated networks, many of them: every combination that there is, and bad links by the seed.
+"""Negotiations over simulated networks: every combination that there is, over good links. Each must end as it should.
 
-    python -m tests.negotiations matrix               every combination, over good links: each must end as it should
-    python -m tests.negotiations sweep --runs 1000    by the seed, over bad links: none may hang or leave halves
-    python -m tests.negotiations sweep --seed 77      one run again, to the byte
+    python -m tests.negotiations
+
+Over bad links, see tests/sweep_loss.py.
 
 A client negotiates with a server, sends packets, rekeys, and ends it. The combinations are of exchange, authentication,
 version of NAT traversal, proposal, mode and NAT layout.
@@ -10,7 +10,6 @@ version of NAT traversal, proposal, mode and NAT layout.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from typing import Any
 from nicsim.errors import NicsimError
 from nicsim.events import AssociationsReady, ExchangeFailed, IkeUp, Nat
 from nicsim.host.ike import natt
-from nicsim.network.chance import Chance
 from nicsim.network.events import Event, Told
 from nicsim.network.nic_host import NicHost
 from nicsim.scenario.checks import tables_agree
@@ -242,43 +240,20 @@ def every_case() -> Iterator[Case]:
         yield Case(*values)
 
 
-def bad_case(seed: int) -> Case:
-    """The case of one seed: any combination, over links that lose, double, delay and damage."""
-    chance = Chance(f"sweep {seed}")
-
-    def one_of(values: Any) -> str:
-        choices = list(values)
-        return str(choices[chance.below(len(choices))])
-
-    choices = [one_of(of) for of in (EXCHANGES, AUTHENTICATIONS, NATT_VERSIONS, PROPOSALS, MODES, LAYOUTS)]
-    worst = {"loss": 0.3, "duplication": 0.3, "reordering": 0.3, "corruption": 0.05}
-    conditions = tuple((name, round(most * chance.below(101) / 100, 4)) for name, most in worst.items())
-    return Case(*choices, conditions=(*conditions, ("late", 2.5)), seed=str(seed))
-
-
-def judged(case: Case, *, good_links: bool) -> list[str]:
+def judged(case: Case) -> list[str]:
     """What is wrong with one case; an exception is wrong too."""
     try:
-        outcome = run(case)
+        return as_it_should(case, run(case))
     except NicsimError as error:
         return [f"{type(error).__name__}: {error}"]
-    return as_it_should(case, outcome) if good_links else whole(outcome)
 
 
 def main() -> int:
-    """Run what is asked for; status 1 with the failing cases where something is wrong."""
-    parser = argparse.ArgumentParser(description="Negotiations over simulated networks.")
-    parser.add_argument("what", choices=("matrix", "sweep"))
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0, help="the first seed of a sweep")
-    parser.add_argument("--seed", type=int, help="one seed of a sweep")
-    arguments = parser.parse_args()
-    seeds = [arguments.seed] if arguments.seed is not None else range(arguments.first, arguments.first + arguments.runs)
-    cases = every_case() if arguments.what == "matrix" else (bad_case(seed) for seed in seeds)
+    """Run every case; status 1 with the failing ones where something is wrong."""
     runs = failures = 0
-    for case in cases:
+    for case in every_case():
         runs += 1
-        for fault in judged(case, good_links=arguments.what == "matrix"):
+        for fault in judged(case):
             failures += 1
             sys.stdout.write(f"{case}: {fault}\n")
     sys.stdout.write(f"{runs} runs, {failures} faults\n")

@@ -3,11 +3,11 @@
     python -m tests.sweep_loss --runs 1000        the sweep; prints the seeds that fail
     python -m tests.sweep_loss --seed 77          one run again, to the byte
 
-Each seed draws a combination of exchange, authentication, NAT traversal version, proposal, mode and NAT layout, what the
-links do, and a story: a client connects, sends, one side or both rekey while packets go, one deletes, the client
-connects again and sends, one side or both end it. In the end both hosts are closed and left alone. All the way the
-tables of both NICs have to hold what their hosts think; in the end nothing may be left, and every exchange must have
-ended with an event.
+Each seed draws a combination of exchange, authentication, NAT traversal version, proposal, mode and NAT layout, a kind
+of card, what the links do, and a story: a client connects, sends, one side or both rekey while packets go, one deletes,
+the client connects again and sends, one side or both end it. In the end both hosts are closed and left alone. All the
+way the tables of both NICs have to hold what their hosts think; in the end nothing may be left, and every exchange must
+have ended with an event.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from nicsim.nic import Nic
 from nicsim.scenario.checks import tables_agree
 from nicsim.scenario.connections import NATT_VERSIONS
 from nicsim.scenario.model import CloseStep, ConnectStep, DeleteStep, RekeyStep, SendStep, Step
-from nicsim.scenario.stage import Stage, set_stage
+from nicsim.scenario.stage import Cards, Stage, set_stage
 from nicsim.scenario.steps import plan
 from nicsim.wire.isakmp import ExchangeType, parse_header
 from tests.negotiations import AUTHENTICATIONS, EXCHANGES, LAYOUTS, MODES, PROPOSALS, Case
@@ -49,6 +49,7 @@ CHECKED_EVERY = 50.0
 PHASE_1 = (ExchangeType.MAIN, ExchangeType.AGGRESSIVE)
 WORST = {"loss": 0.3, "duplication": 0.3, "reordering": 0.3, "corruption": 0.05}
 SIDES = (("client",), ("server",), ("client", "server"))
+PROFILES = ("reference", "ndis51", "ndis60", "ndis61", "tiny", "netdevsim", "nfp-class", "shared-address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,17 @@ class Run:
     """What one seed draws."""
 
     case: Case
+    # Of both NICs.
+    profile: str
     rekeying: tuple[str, ...]
     deleting: str
     closing: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.case}; rekeyed by {self.rekeying}, deleted by {self.deleting}, closed by {self.closing}"
+        return (
+            f"{self.case}, {self.profile}; rekeyed by {' and '.join(self.rekeying)}, deleted by {self.deleting}, "
+            f"closed by {' and '.join(self.closing)}"
+        )
 
     def steps(self) -> Iterator[Step]:
         """The story."""
@@ -87,7 +93,7 @@ def run_of(seed: int) -> Run:
     choices = [one_of(of) for of in (EXCHANGES, AUTHENTICATIONS, NATT_VERSIONS, PROPOSALS, MODES, LAYOUTS)]
     conditions = tuple((name, round(most * chance.below(101) / 100, 4)) for name, most in WORST.items())
     case = Case(*choices, conditions=(*conditions, ("late", 2.5)), seed=str(seed))
-    return Run(case, one_of(SIDES), one_of(("client", "server")), one_of(SIDES))
+    return Run(case, one_of(PROFILES), one_of(SIDES), one_of(("client", "server")), one_of(SIDES))
 
 
 @dataclass(slots=True)
@@ -109,17 +115,23 @@ class Outcome:
                 yield name, node
 
 
-def play(run: Run) -> Outcome:
-    """Play a run to its end, and judge it on the way. Raises whatever is a bug."""
+def set_out(run: Run) -> Outcome:
+    """The stage of a run with its story on the clock; nothing has happened yet."""
     told: list[Told] = []
 
     def observe(event: Event) -> None:
         if isinstance(event, Told):
             told.append(event)
 
-    outcome = Outcome(set_stage(run.case.scenario(), run.case.seed, observer=observe), told)
-    clock = outcome.stage.network.clock
+    outcome = Outcome(set_stage(run.case.scenario(), run.case.seed, Cards(run.profile), observe), told)
     plan(outcome.stage, run.steps())
+    return outcome
+
+
+def play(run: Run) -> Outcome:
+    """Play a run to its end, and judge it on the way. Raises whatever is a bug."""
+    outcome = set_out(run)
+    clock = outcome.stage.network.clock
     while clock.now < END:
         clock.run(until=clock.now + CHECKED_EVERY)
         outcome.faults += [f"at {clock.now:.0f} s: {fault}" for fault in disagreements(outcome)]
