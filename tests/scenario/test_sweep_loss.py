@@ -4,6 +4,7 @@ import pytest
 
 from nicsim.events import AssociationsDeleted, IkeDown, OutboundUsable
 from nicsim.host.pairs import NOT_YET_PLACED
+from nicsim.reasons import Reason
 from tests.sweep_loss import Outcome, disagreements, left_behind, play, run_of, set_out, without_an_end
 
 
@@ -27,10 +28,25 @@ def ended() -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("lost", [IkeDown, AssociationsDeleted, OutboundUsable])
+@pytest.mark.parametrize("lost", [IkeDown, AssociationsDeleted])
 def test_an_exchange_of_whose_end_nobody_was_told_is_noticed(ended: Outcome, lost: type) -> None:
     told = list(ended.told)
     told.remove(next(one for one in told if isinstance(one.event, lost)))
+    assert len(list(without_an_end(Outcome(ended.stage, told)))) == 1
+
+
+def test_a_quick_mode_of_whose_end_nobody_was_told_is_noticed(ended: Outcome) -> None:
+    replaced = next(
+        (one.node, one.event.pair)
+        for one in ended.told
+        if isinstance(one.event, AssociationsDeleted) and one.event.reason is Reason.IKE_REPLACED
+    )
+    told = [
+        one
+        for one in ended.told
+        if not (isinstance(one.event, OutboundUsable) and (one.node, one.event.pair) == replaced)
+    ]
+    assert len(told) == len(ended.told) - 1
     assert len(list(without_an_end(Outcome(ended.stage, told)))) == 1
 
 
