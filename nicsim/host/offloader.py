@@ -150,6 +150,8 @@ class Offloader:
 
     binding: Binding
     ndis: NdisVersion
+    ipsec_enabled: bool = True
+    """The host's registry value EnabledOffload; False keeps IPsec off and leaves other tasks on (N-CAP-17)."""
     parser_entries: list[HostParserEntry] = field(default_factory=list)
     enabled: bool = False
     version1: NdisIpsecOffloadV1 = field(default_factory=NdisIpsecOffloadV1)
@@ -195,7 +197,8 @@ class Offloader:
         if ipsec is None:
             self.not_enabled_detail = "the NIC reports no IPsec task for this link"
             return
-        chain = build_tasks(header, [tasks[number] for number in sorted(tasks)], self.binding.abi)
+        wanted = [tasks[number] for number in sorted(tasks) if self.ipsec_enabled or number != NdisTask.IpSecNdisTask]
+        chain = build_tasks(header, wanted, self.binding.abi)
         result = self._request(RequestKind.SET, Oid.OID_TCP_TASK_OFFLOAD, chain)
         self.enabled = result.status == NdisStatus.SUCCESS
         self.not_enabled_detail = "" if self.enabled else f"the enabling set ended with {result.status.name}"
@@ -241,6 +244,8 @@ class Offloader:
 
     def add(self, sa: SecurityAssociation, *, version: int | None = None) -> Offloaded | InSoftware:
         """Offload an association, or say why it stays in software; `version` 1 or 2 leaves the other one out."""
+        if not self.ipsec_enabled:
+            return InSoftware(Reason.OFFLOAD_NOT_ENABLED, "the host's EnabledOffload is 0")
         if not self.enabled:
             return InSoftware(Reason.OFFLOAD_NOT_ENABLED, self.not_enabled_detail)
         if sa.inbound and any(layer in self.inbound for layer in layers_of(sa)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from nicsim.boundary import OidCompletion, OidRequest, OidResult, RequestKind, SendResult, StatusIndication, UdpType
-from nicsim.capabilities import Capabilities
+from nicsim.capabilities import Capabilities, OtherTasks
 from nicsim.host.offloader import InSoftware, LinkMedium, Offloaded, Offloader, OffloadProtocolError
 from nicsim.host.software_ipsec import SecurityAssociation
 from nicsim.ipsec.esp import Mode
@@ -16,6 +16,7 @@ from nicsim.ipsec.transforms import Encryption, Integrity, SaKeys
 from nicsim.ndis.queue import Ndis
 from nicsim.reasons import Reason
 from offload_oids import Abi, NdisStatus, Oid
+from offload_oids.task_offload import NdisTaskTcpIpChecksum, TaskChecksumV4
 from tests.driver.builders import (
     HERE,
     HERE6,
@@ -170,6 +171,41 @@ def test_in_5_1_the_host_says_where_its_packets_begin_and_that_it_is_the_same_in
         # EncapsulationFormat stands behind version, size, reserved and OffsetFirstTask.
         formats = [buffer[16:28] for buffer in recording.buffers(Oid.OID_TCP_TASK_OFFLOAD)]
         assert formats == [b"".join(value.to_bytes(4, "little") for value in (kind, 1, size))] * 2
+
+
+@ABIS
+@pytest.mark.parametrize("registry", [True, False], ids=["enabled", "disabled"])
+@pytest.mark.rule("N-CAP-17")
+def test_a_host_whose_registry_says_no_leaves_ipsec_off_and_other_tasks_on(abi: Abi, registry: bool) -> None:
+    checksum = NdisTaskTcpIpChecksum(v4_transmit=TaskChecksumV4(tcp_checksum=1))
+    caps = replace(capabilities("ndis51"), other_tasks=OtherTasks(checksum=checksum))
+    offloader, recording = host(caps, abi, enable=False)
+    offloader.ipsec_enabled = registry
+    offloader.enable(LinkMedium.ETHERNET)
+    setting, result = recording.requests[-1]
+    assert (setting.kind, result.status) == (RequestKind.SET, NdisStatus.SUCCESS)
+    # The Task member of each entry; OffsetNextTask, from its own entry, is at 12 (N-CAP-7).
+    at, tasks = int.from_bytes(setting.buffer[12:16], "little"), []
+    while True:
+        tasks.append(int.from_bytes(setting.buffer[at + 8 : at + 12], "little"))
+        following = int.from_bytes(setting.buffer[at + 12 : at + 16], "little")
+        if not following:
+            break
+        at += following
+    assert tasks == ([0, 1] if registry else [0])
+    assert bool(recording.bench.card.card.rows.control.ipv4_encapsulations) is registry
+    outcome = offloader.add(an_sa(udp_type=UdpType.NATIVE, src_port=0, dst_port=0))
+    assert isinstance(outcome, Offloaded) is registry
+    if isinstance(outcome, InSoftware):
+        assert (outcome.reason, outcome.detail) == (Reason.OFFLOAD_NOT_ENABLED, "the host's EnabledOffload is 0")
+
+
+@pytest.mark.rule("N-CAP-17")
+def test_in_6_x_too_the_registry_keeps_every_association_in_software() -> None:
+    offloader, recording = host("reference")
+    offloader.ipsec_enabled = False
+    assert isinstance(offloader.add(an_sa()), InSoftware)
+    assert not recording.requests
 
 
 @ABIS
