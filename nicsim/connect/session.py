@@ -26,6 +26,7 @@ from nicsim.events import (
     ExchangeFailed,
     FrameSent,
     HostEvent,
+    IkeDown,
     IkeEvent,
     IkeUp,
     MessageSeen,
@@ -104,6 +105,8 @@ class Session:
         self.host = Host(self.nic, plan.host, random, plan.policies)
         self._attempts = list(plan.attempts)
         self._up: set[int] = set()
+        self._isakmp_sas: set[int] = set()
+        self._alone_since: float | None = None
         self._established = False
         self._proof_sent = self._phase1_done = False
         self._nat = Nat.NONE
@@ -151,8 +154,17 @@ class Session:
             return self._failure is not None
         if self._pings is not None and not self._pings.over(now):
             return False
-        alone = not self._up and (wishes.once or self._plan.remote is not None)
-        return alone or not wishes.stay
+        leaves_when_alone = wishes.once or self._plan.remote is not None
+        return not wishes.stay or (leaves_when_alone and self._is_alone(now))
+
+    def _is_alone(self, now: float) -> bool:
+        """The last pair is gone, and its ISAKMP SA too, or that had its time."""
+        if self._up:
+            self._alone_since = None
+            return False
+        if self._alone_since is None:
+            self._alone_since = now
+        return not self._isakmp_sas or now >= self._alone_since + LONGEST_WAIT
 
     def _step(self) -> None:
         """Wait for a datagram or a deadline, and do what is due."""
@@ -223,6 +235,9 @@ class Session:
                     self._recording.message(self._wall_clock + now, event)
             case IkeUp():
                 self._nat, self._phase1_done = event.nat, True
+                self._isakmp_sas.add(event.ike)
+            case IkeDown():
+                self._isakmp_sas.discard(event.ike)
             case AssociationsReady():
                 self._up.add(event.pair)
                 if self._recording:
