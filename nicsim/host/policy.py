@@ -153,6 +153,8 @@ class PolicyDatabase:
         self._places: dict[tuple[Direction, TrafficSelector], tuple[tuple[int, int], Policy]] = {}
         self._buckets: dict[tuple[Direction, IPv4Address | IPv6Address | None], list[Policy]] = {}
         self._added = 0
+        # How many are about packets for others.
+        self._forwarding = 0
         for policy in policies:
             self.add(policy)
 
@@ -169,6 +171,7 @@ class PolicyDatabase:
         if known is not None:
             raise InputError(f"there is a policy for this already: {known.text()}")
         self._added += 1
+        self._forwarding += policy.direction is Direction.FORWARD
         self._places[policy.direction, policy.selector] = (-policy.priority, self._added), policy
         bucket = self._buckets.setdefault((policy.direction, _far_host(policy)), [])
         bucket.append(policy)
@@ -178,6 +181,7 @@ class PolicyDatabase:
         """Forget a policy that is there."""
         key = policy.direction, _far_host(policy)
         del self._places[policy.direction, policy.selector]
+        self._forwarding -= policy.direction is Direction.FORWARD
         self._buckets[key].remove(policy)
         if not self._buckets[key]:
             del self._buckets[key]
@@ -202,7 +206,7 @@ class PolicyDatabase:
 
     def inbound(self, traffic: Traffic, *, for_this_host: bool) -> Policy | None:
         """The policy for a packet that came in. `in` policies are for forwarded packets too unless `fwd` ones exist."""
-        forwarded = not for_this_host and any(direction is Direction.FORWARD for direction, _ in self._buckets)
+        forwarded = not for_this_host and self._forwarding > 0
         return self.lookup(Direction.FORWARD if forwarded else Direction.IN, traffic)
 
     def text(self) -> str:

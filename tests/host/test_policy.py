@@ -106,6 +106,8 @@ def test_forwarded_packets_have_policies_of_their_own_where_there_are_any() -> N
     database.add(forwarded)
     assert database.inbound(traffic, for_this_host=False) is forwarded
     assert database.inbound(traffic, for_this_host=True) is incoming
+    database.remove(forwarded)
+    assert database.inbound(traffic, for_this_host=False) is incoming
 
 
 def test_a_template_goes_with_protection_and_with_nothing_else() -> None:
