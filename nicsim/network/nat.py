@@ -21,7 +21,7 @@ from nicsim.network.cookies import CookieTable
 from nicsim.network.fragments import FragmentTracker
 from nicsim.network.mappings import Mapping, MappingTable
 from nicsim.network.rewriting import PROTOCOL_TCP, with_ends, with_quoted_end
-from nicsim.wire.esp import IKE_PORT, PROTOCOL_UDP
+from nicsim.wire.esp import IKE_PORT, PROTOCOL_UDP, Datagram, classify_port_500
 from nicsim.wire.headers import format_address
 from nicsim.wire.icmp import ECHO_REPLY, ECHO_REQUEST, ICMP_HEADER_LENGTH, PROTOCOL_ICMP, Quoted, parse_icmp_error
 from nicsim.wire.packet import Packet
@@ -63,6 +63,9 @@ class NaptBehaviour:
     fragments: Fragments = Fragments.REASSEMBLE
     # Leaves port 500 alone for everybody inside, and goes by IKE's cookies on the way in.
     ipsec_aware: bool = False
+    # Sets a bit in the non-IKE marker of every so many-th ESP packet on its way out: it writes into what it takes for
+    # a cookie of IKE. 0: never.
+    spoils_markers: int = 0
 
 
 @dataclass(slots=True)
@@ -187,6 +190,7 @@ class Napt:
         self.tables = {protocol: MappingTable(timeout) for protocol, timeout in timeouts.items()}
         self._cookies = CookieTable(self.behaviour.udp_timeout)
         self._tracker = FragmentTracker()
+        self._markers = 0
 
     @property
     def outside(self) -> frozenset[bytes]:
@@ -209,7 +213,18 @@ class Napt:
         end, dropped, notes = self._end_outside(now, data, packet)
         if end is None:
             return _drop(dropped, *notes)
-        return Outcome([with_ends(data, packet, src=end)], notes=notes)
+        return Outcome([with_ends(self._spoiled(data, packet), packet, src=end)], notes=notes)
+
+    def _spoiled(self, data: bytes, packet: Packet) -> bytes:
+        if not self.behaviour.spoils_markers or packet.protocol != PROTOCOL_UDP or packet.dst_port != IKE_PORT:
+            return data
+        at = packet.udp_payload
+        if classify_port_500(data, at, packet.udp_end)[0] is not Datagram.ESP:
+            return data
+        self._markers += 1
+        if self._markers % self.behaviour.spoils_markers:
+            return data
+        return data[:at] + b"\x80" + data[at + 1 :]
 
     def _end_outside(self, now: float, data: bytes, packet: Packet) -> tuple[Endpoint | None, str, tuple[str, ...]]:
         """What the outside sees as the source of a packet; or why nothing; and what happened to the mappings."""

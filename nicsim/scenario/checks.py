@@ -117,6 +117,7 @@ def _holdings(expected: HoldingsExpectation, stage: Stage) -> Check:
         "on_nic": len(held.associations) - len(in_software),
         "in_software": len(in_software),
         "parser_entries": len(held.parser_entries),
+        "entries": [f"{entry.udp_type.name} {entry.port}" for entry in held.parser_entries],
         "references": sum(entry.references for entry in held.parser_entries),
         "reason": " ".join(sorted({one.reason.label for one in in_software if one.reason is not None})),
     }

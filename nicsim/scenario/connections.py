@@ -33,6 +33,7 @@ def ike_config(node: HostNode, address_of: Callable[[str], bytes]) -> IkeConfig:
     return IkeConfig(
         address=b"",  # the host's link says
         connections=tuple(_connection(one, address_of) for one in node.connections),
+        ike_port=node.ike_port,
         keepalive_interval=node.keepalive_interval,
         overlap=node.overlap,
         keep_ike_keys=True,
@@ -58,6 +59,7 @@ def _connection(one: IkeConnection, address_of: Callable[[str], bytes]) -> Conne
         remote_selector=_selector(one.remote),
         pfs_group=one.pfs_group,
         lifetime=one.lifetime,
+        assigned=tuple((Identity.parse(peer), Selector(ip_network(address))) for peer, address in one.assigned.items()),
     )
     return Connection(one.name, phase1, phase2, None if one.peer is None else address_of(one.peer))
 

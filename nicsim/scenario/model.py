@@ -107,6 +107,9 @@ class NatNode(_Model):
     filtering: Filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT
     fragments: Fragments = Fragments.REASSEMBLE
     ipsec_aware: bool = False
+    # Every so many-th ESP packet on its way out gets a bit of its non-IKE marker set, as by a middlebox that takes the
+    # marker for a cookie of IKE; 0: none.
+    spoils_markers: Count = 0
 
 
 Ciphers = Annotated[list[str], Field(min_length=1, max_length=16)]
@@ -134,6 +137,8 @@ class IkeConnection(_Model):
     # Prefixes of the packets that it is for; without them, the two ends themselves.
     local: str | None = None
     remote: str | None = None
+    # Addresses that were given to peers, by their identities: each may have its own, and nobody else's.
+    assigned: dict[str, Address] = {}
     pfs_group: int | None = None
     ike_lifetime: Annotated[int, Field(ge=60)] = 28800
     lifetime: Annotated[int, Field(ge=60)] = 3600
@@ -168,6 +173,8 @@ class HostNode(_Model):
     connections: list[IkeConnection] = []
     # Protect what was negotiated, for as long as it lives; otherwise only `setkey` says what is to be protected.
     generate_policies: bool = True
+    # The port that its IKE daemon sends from and listens on, before any change of ports.
+    ike_port: Annotated[int, Field(ge=1, le=65535)] = 500
     keepalive_interval: Time = 20.0
     # For how long a pair that was replaced goes on receiving.
     overlap: Time = 30.0
@@ -398,6 +405,8 @@ class HoldingsExpectation(_Model):
     # Why, by the label, for every association in software.
     reason: str | None = None
     parser_entries: Count | None = None
+    # Which: "IKE 500", "OTHER 4500".
+    entries: list[str] | None = None
     # How many associations use them, together.
     references: Count | None = None
     because: str = ""

@@ -186,6 +186,7 @@ def _translator(node: NatNode, address: bytes, name: str) -> Translator:
         filtering=node.filtering,
         fragments=node.fragments,
         ipsec_aware=node.ipsec_aware,
+        spoils_markers=node.spoils_markers,
     )
     return Napt(address, behaviour)
 
