@@ -47,6 +47,8 @@ from tests.negotiations import AUTHENTICATIONS, EXCHANGES, LAYOUTS, MODES, PROPO
 REKEYED, DELETED, CONNECTED_AGAIN, CLOSED, BOTH_CLOSED, END = 400.0, 800.0, 820.0, 1300.0, 1500.0, 4000.0
 """Seconds of virtual time; a phase 1 and a quick mode, both given up, take less than 350."""
 CHECKED_EVERY = 50.0
+GIVEN_UP_AFTER = 200.0
+"""Seconds after which a message that nobody answers is given up, with some to spare."""
 PHASE_1 = (ExchangeType.MAIN, ExchangeType.AGGRESSIVE)
 WORST = {"loss": 0.3, "duplication": 0.3, "reordering": 0.3, "corruption": 0.05}
 SIDES = (("client",), ("server",), ("client", "server"))
@@ -220,9 +222,24 @@ def without_an_end(outcome: Outcome) -> Iterator[str]:
             "ISAKMP SA": (len(ups), len(outcome.of(IkeDown, name)), 0),
             "pair": (len(readies), len(deleted), 0),
         }
+        for pair, at in unconfirmed(outcome, name):
+            yield f"{name} held the pair {pair} of {at:.0f} s, which nobody confirmed, for too long"
         for what, (begun, ended, otherwise) in ends.items():
             if not begun - otherwise <= ended <= begun:
                 yield f"{name} began {begun} of {what} and told of {ended} ends"
+
+
+def unconfirmed(outcome: Outcome, name: str) -> Iterator[tuple[int, float]]:
+    """Pairs, with their time, that were neither usable nor gone when their quick mode must have been given up."""
+    settled: dict[int, float] = {}
+    for one in outcome.told:
+        if one.node == name and isinstance(one.event, OutboundUsable | AssociationsDeleted):
+            settled.setdefault(one.event.pair, one.time)
+    for one in outcome.told:
+        if one.node == name and isinstance(one.event, AssociationsReady):
+            pair = one.event.pair
+            if settled.get(pair, END) > one.time + GIVEN_UP_AFTER:
+                yield pair, one.time
 
 
 def nic_of(node: NicHost) -> Nic:
@@ -255,6 +272,7 @@ def main() -> int:
             failing += 1
             again = f"python -m tests.sweep_loss --seed {seed}"
             sys.stdout.write("\n  ".join([f"{run}: again with {again}", *faults]) + "\n")
+            sys.stdout.flush()
     sys.stdout.write(f"{len(seeds)} runs, {failing} with faults\n")
     return 1 if failing else 0
 
