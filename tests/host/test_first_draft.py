@@ -7,7 +7,7 @@ import pytest
 from nicsim.boundary import UdpType
 from nicsim.events import Endpoint, EspReceived, OutboundUsable, UdpDatagram
 from nicsim.ipsec.association import Encapsulation, Mode
-from nicsim.ipsec.esp import protect
+from nicsim.ipsec.esp import protect, unprotect
 from nicsim.ipsec.transforms import Transform
 from nicsim.wire.checksum import internet_checksum, pseudo_header
 from nicsim.wire.headers import build_ipv4, build_udp
@@ -42,6 +42,9 @@ def test_udp_goes_out_without_a_checksum() -> None:
     [frame] = client.send(build_ipv4(CLIENT, GATEWAY, 17, datagram))
     packet = parse_frame(frame)
     assert frame[packet.udp_payload : packet.udp_payload + 8] == bytes(8)
+    sent = unprotect(ready(**TRANSPORT).outbound, Transform(TRIPLE_DES), frame[packet.network : packet.end])
+    assert sent is not None
+    assert sent[20:] == build_udp(7, 9, b"data")
     events = gateway.receive(frame)
     assert [one.opened_by for one in events if isinstance(one, EspReceived)] == ["nic"]
     [plain] = delivered(events)
