@@ -272,6 +272,13 @@ def test_the_authority_itself_may_be_the_peer_and_dates_may_be_left_out() -> Non
     assert trusted_key([der(old)], credentials("a").identity, [root], None)
 
 
+def test_an_authority_past_its_time_vouches_for_nobody() -> None:
+    own = der(authority().issue("a", end=NOW + 20 * YEAR))
+    identity, roots = credentials("a").identity, [authority().certificate]
+    assert trusted_key([own], identity, roots, NOW + 9 * YEAR)
+    assert reason_of([own], identity, roots, NOW + 11 * YEAR) is Reason.IKE_CERTIFICATE
+
+
 def test_credentials_come_from_pem_files() -> None:
     own, root = credentials("a").certificate, authority().certificate
     middle = authority().issue("middle", authority=True)

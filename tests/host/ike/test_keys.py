@@ -21,7 +21,7 @@ from nicsim.host.ike.keys import (
 )
 from nicsim.host.ike.protection import open_sealed, seal
 from nicsim.reasons import Reason
-from nicsim.wire.isakmp import HEADER_LENGTH, NotifyType, parse_header
+from nicsim.wire.isakmp import HEADER_LENGTH, Message, NotifyType, Payload, PayloadType, parse_header
 
 TESTS = Path(__file__).parents[2]
 KEYS: list[dict[str, Any]] = json.loads((TESTS / "vectors" / "ikev1_keys.json").read_text())["vectors"]
@@ -140,6 +140,19 @@ def test_messages_of_the_vectors_open_and_seal_to_the_same_bytes(vector: dict[st
         # Without the padding that came along, zeros fill the last block just so.
         bare = type(opened)(opened.header, opened.payloads)
         assert seal(bare, keys, b(message["iv"]))[0] == datagram
+
+
+def test_what_decrypts_to_no_message_is_refused_without_a_word() -> None:
+    keys, iv = keys_of_vector(KEYS[0]), bytes(8)
+    header = parse_header(b(KEYS[0]["informational_delete"]["isakmp"]))
+    nonce = (Payload(PayloadType.NONCE, b"n" * 20),)
+    for message in (Message(header, ()), Message(header, (), bytes(64)), Message(header, nonce, bytes(300))):
+        sealed, _ = seal(message, keys, iv)
+        with pytest.raises(IkeRefused) as caught:
+            open_sealed(parse_header(sealed), sealed, keys, iv)
+        assert (caught.value.reason, caught.value.notify) == (Reason.IKE_UNDECIPHERABLE, None)
+    padded, _ = seal(Message(header, nonce, bytes(200)), keys, iv)
+    assert open_sealed(parse_header(padded), padded, keys, iv)[0].payloads == nonce
 
 
 @by_capture

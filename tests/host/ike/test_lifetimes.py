@@ -13,6 +13,7 @@ from nicsim.events import (
     IkeDown,
     IkeUp,
     KeepaliveSent,
+    MessageDropped,
     MessageSeen,
     Nat,
     OutboundUsable,
@@ -204,7 +205,13 @@ def test_phase_1_is_rekeyed_with_overlap_and_its_pairs_move_along(exchange: Phas
     couple.clear()
     couple.a.rekey(couple.now, 2)
     couple.run()
-    assert couple.one("a", AssociationsReady).ike == new.ike
+    ready = couple.one("a", AssociationsReady)
+    assert ready.ike == new.ike
+    for pair in (2, ready.pair):
+        couple.clear()
+        couple.a.delete(couple.now, pair)
+        couple.run()
+        assert couple.one("b", AssociationsDeleted).by is By.REMOTE
 
 
 def test_phase_1_that_nobody_rekeys_expires_and_leaves_its_pairs() -> None:
@@ -337,6 +344,18 @@ def test_the_side_behind_the_nat_keeps_it_open_unless_something_else_was_sent() 
     assert couple.ladder == ["a 4500->4500 keepalive"]
 
 
+def test_a_message_of_ike_does_for_a_keepalive() -> None:
+    couple = established(nat=PortNat(A_NAT))
+    couple.wait(15)
+    couple.a.rekey(couple.now, 2)
+    couple.run()
+    couple.clear()
+    couple.wait(19)
+    assert couple.sent == []
+    couple.wait(2)
+    assert couple.ladder == ["a 4500->4500 keepalive"]
+
+
 def test_keepalives_go_on_for_five_minutes_after_the_end_and_then_stop() -> None:
     couple = established(nat=PortNat(A_NAT))
     couple.a.close(couple.now)
@@ -440,6 +459,20 @@ def test_initial_contact_ends_what_was_before_with_that_identity_only(exchange: 
     assert third.one("b", IkeDown).reason is Reason.IKE_INITIAL_CONTACT
     assert third.one("b", AssociationsDeleted).reason is Reason.IKE_INITIAL_CONTACT
     third.one("a", OutboundUsable)
+
+
+def test_initial_contact_that_comes_late_spares_what_was_made_since() -> None:
+    policy = phase1(exchange=Phase1Exchange.AGGRESSIVE)
+    couple = Couple(initiator(), responder(theirs(policy)))
+    couple.lose = lambda sent: couple.ladder[-1] == "a 500->500 * HASH N"
+    couple.a.initiate(couple.now, ours(policy))
+    couple.run()
+    (late,) = [sent.datagram for sent in couple.sent if not sent.delivered]
+    couple.lose = lambda _: False
+    couple.one("b", OutboundUsable)
+    couple.carry("a", late)
+    couple.run()
+    assert couple.of("b", MessageDropped) == couple.of("b", AssociationsDeleted) == []
 
 
 def test_a_second_phase_1_with_the_same_peer_says_no_initial_contact() -> None:

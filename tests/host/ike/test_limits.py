@@ -15,6 +15,7 @@ from nicsim.events import (
     UdpDatagram,
 )
 from nicsim.host.ike.config import Phase1Exchange
+from nicsim.host.ike.timers import Timers
 from nicsim.reasons import Reason
 from nicsim.wire.isakmp import (
     parse_header,
@@ -153,3 +154,22 @@ def test_many_negotiations_one_after_the_other_leave_nothing(exchange: Phase1Exc
     couple.wait(1000)
     fresh = standing(Couple(initiator(), responder()).b)
     assert standing(couple.a) == standing(couple.b) == fresh
+
+
+def test_stopped_timers_take_no_room_and_the_next_one_is_the_earliest() -> None:
+    timers, ran = Timers(), []
+    started = [timers.start(float(when), ran.append) for when in range(10_000, 0, -1)]
+    for timer in started[:-3]:
+        timers.stop(timer)
+        timers.stop(timer)
+    assert len(timers) == 3
+    assert len(timers._heap) < 200
+    assert timers.next() == 1.0
+    timers.tick(2.5)
+    assert (ran, len(timers), timers.next()) == ([2.5, 2.5], 1, 3.0)
+    timers.start(0.0, lambda now: timers.start(now, ran.append) and None)
+    timers.tick(2.6)  # what is started for a time that has come runs too
+    assert ran[2:] == [2.6]
+    timers.stop(started[-3])
+    timers.stop(None)
+    assert timers.next() is None
