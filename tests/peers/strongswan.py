@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,15 +19,18 @@ DN = "C=CH, O=strongSwan Peer Lab"
 DIRECT = ("203.0.113.1", "192.168.60.1")
 BEHIND_NAT = ("10.0.0.2", "10.0.0.2")
 
+NAME, PREFIX = "nicsim", "nicsim-peer-"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 
 
 class Lab:
     """One running peer, and the client's namespace beside it."""
 
-    def __init__(self, directory: Path, name: str, *, nat: bool) -> None:
-        self.directory = directory
-        self.name = name
+    def __init__(self, owner: int, *, nat: bool) -> None:
+        """`owner` is the process whose peer this is."""
+        self.name = f"{NAME}{owner}{'n' if nat else 'd'}"
+        # Not in pytest's own directories, which would be too long for a socket's name.
+        self.directory = Path(tempfile.gettempdir()) / f"{PREFIX}{owner}{'n' if nat else 'd'}"
         self.nat = nat
         self.client, self.inner_client = BEHIND_NAT if nat else DIRECT
         self._started: list[subprocess.Popen[str]] = []
@@ -69,12 +73,21 @@ class Lab:
 
 
 @contextmanager
-def running(directory: Path, *, nat: bool) -> Iterator[Lab]:
+def running(*, nat: bool) -> Iterator[Lab]:
     """A peer for as long as the block runs. The names hold our process id, so several runs can share a machine."""
-    lab = Lab(directory, f"nicsim{os.getpid()}{'n' if nat else 'd'}", nat=nat)
+    sweep()
+    lab = Lab(os.getpid(), nat=nat)
     lab.must("up", *(["--nat"] if nat else []))
     try:
         yield lab
     finally:
         lab.stop_all()
         lab.must("down")
+
+
+def sweep() -> None:
+    """Take down what runs of the tests have left that were killed; whose process lives is left alone."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*[dn]"):
+        owner = directory.name.removeprefix(PREFIX)[:-1]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            Lab(int(owner), nat=directory.name.endswith("n")).do("down")

@@ -37,10 +37,9 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
-def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[strongswan.Lab]]:
+def labs() -> Iterator[list[strongswan.Lab]]:
     """One peer on the direct path, and one behind whose NAT we are."""
-    folder = tmp_path_factory.mktemp("labs")
-    with strongswan.running(folder / "d", nat=False) as direct, strongswan.running(folder / "n", nat=True) as nat:
+    with strongswan.running(nat=False) as direct, strongswan.running(nat=True) as nat:
         yield [direct, nat]
 
 

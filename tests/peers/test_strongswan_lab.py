@@ -1,8 +1,8 @@
 """The lab itself: a peer that answers, and nothing left of it afterwards."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +28,22 @@ def namespaces() -> str:
 
 
 @pytest.mark.parametrize("nat", [False, True])
-def test_the_peer_answers_from_its_namespace_and_leaves_nothing_behind(tmp_path: Path, nat: bool) -> None:
-    with strongswan.running(tmp_path / "peer", nat=nat) as lab:
+def test_the_peer_answers_from_its_namespace_and_leaves_nothing_behind(nat: bool) -> None:
+    with strongswan.running(nat=nat) as lab:
         assert lab.must("exec", sys.executable, "-c", ASK, lab.client, strongswan.ADDRESS) == "True 203.0.113.2\n"
         assert f"{lab.name}-srv" in namespaces()
     assert lab.name not in namespaces()
-    assert not (tmp_path / "peer").exists()
+    assert not lab.directory.exists()
+
+
+def test_what_a_killed_run_has_left_is_taken_down_by_the_next() -> None:
+    with subprocess.Popen(["true"]) as owner:
+        pass
+    left, ours = strongswan.Lab(owner.pid, nat=False), strongswan.Lab(os.getpid(), nat=True)
+    left.must("up")
+    (ours.directory).mkdir(mode=0o700)
+    strongswan.sweep()
+    assert left.name not in namespaces()
+    assert not left.directory.exists()
+    assert ours.directory.exists()
+    ours.directory.rmdir()
