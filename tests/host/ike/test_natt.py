@@ -84,6 +84,15 @@ def test_a_discovery_hash_is_the_recorded_one(row: dict[str, Any]) -> None:
     assert first.type == 20
 
 
+@pytest.mark.parametrize("row", [v for v in NAT_D if v["form"] == "ikev2-nat-detection"], ids=lambda row: row["id"])
+def test_the_successors_of_ike_hash_alike_with_spis_for_cookies(row: dict[str, Any]) -> None:
+    discovery = Discovery(
+        RFC_3947, HASHES[row["hash_alg"]], bytes.fromhex(row["spi_i"]), bytes.fromhex(row["spi_r"]), Role.INITIATOR
+    )
+    here = endpoint(row["ip"], row["port"])
+    assert discovery.payloads(endpoint("198.51.100.1", 9), here, None)[0].body.hex() == row["hash"]
+
+
 @pytest.mark.parametrize(
     ("exchange", "message"),
     [
