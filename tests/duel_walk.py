@@ -234,14 +234,20 @@ def frames() -> list[bytes]:
 FRAMES = frames()
 
 
-def walk(moves: dict[str, Move], interruptions: Iterable[str] = (), kind: Kind = SMALL) -> Walked:
-    """Take every move from every state within bounds."""
+def walk(
+    moves: dict[str, Move],
+    interruptions: Iterable[str] = (),
+    kind: Kind = SMALL,
+    tell: Callable[[Walked], object] = lambda walked: None,
+) -> Walked:
+    """Take every move from every state within bounds; `tell` hears of each state."""
     walked = Walked()
     paths: dict[State, Path] = {state_of(begin_at((), moves, kind)): ()}
     waiting = deque(paths)
     while waiting:
         path = paths[waiting.popleft()]
         walked.states += 1
+        tell(walked)
         for move in moves:
             duel, busy = begin_at(path, moves, kind), 0
             take(duel, moves[move])

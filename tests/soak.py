@@ -26,7 +26,7 @@ from offload_oids import Oid
 from tests import documented, duel_frames, duel_moves
 from tests.duel import KINDS, Duel
 from tests.duel_moves import Request
-from tests.duel_walk import INTERRUPTIONS, MORE_MOVES, MOVES, walk
+from tests.duel_walk import INTERRUPTIONS, MORE_MOVES, MOVES, Walked, walk
 from tests.soak_ike import messages
 
 PER_CASE = 100
@@ -215,7 +215,12 @@ def run_part(part: str, seed: int, count: int) -> None:
 def run_walk() -> None:
     """Every transition within bounds; nothing of it is random."""
     begin = time.perf_counter()
-    walked = walk({**MOVES, **MORE_MOVES}, INTERRUPTIONS)
+
+    def progress(walked: Walked) -> None:
+        if walked.states % 100 == 0:
+            print(f"walk: {walked.states:,} states", file=sys.stderr)
+
+    walked = walk({**MOVES, **MORE_MOVES}, INTERRUPTIONS, tell=progress)
     print(f"walk: {walked} in {time.perf_counter() - begin:.0f} s", flush=True)
 
 

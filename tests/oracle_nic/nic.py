@@ -55,6 +55,10 @@ class World:
         )
 
 
+class NoLength(Exception):
+    """An IPv4 packet says that it has no length: see `has_no_length`."""
+
+
 class OracleNic(Answers):
     """All of it."""
 
@@ -222,8 +226,8 @@ class OracleNic(Answers):
         )
         return tables.get("make_room", "off") != "off" and (full or self.uncleared or bool(self.waiting))
 
-    def send(self, frame: bytes, handle: int, tunnel: int = 0) -> set[tuple[int, bytes]]:
-        """Statuses, and the frames that leave with them; IVs are all zero."""
+    def send(self, frame: bytes, handle: int, tunnel: int = 0) -> set[tuple[int, bytes]] | None:
+        """Statuses, and the frames that leave with them; IVs are all zero. None where the oracle does not know."""
         if self.removed:
             return {(FAILURE, b"")}
         if self.resetting:
@@ -241,7 +245,10 @@ class OracleNic(Answers):
         if not all(sa and not sa.inbound and (changing or self.is_on(sa)) for sa in sas):
             return {(FAILURE, b"")}
         link = self.framing(frame)
-        sealed = self.seal(frame, link[1], link[2], [sa for sa in sas if sa]) if link else None
+        try:
+            sealed = self.seal(frame, link[1], link[2], [sa for sa in sas if sa]) if link else None
+        except NoLength:
+            return None
         outcomes = {(FAILURE, b"") if sealed is None else (SUCCESS, sealed)}
         unsure = any(self.rows_of(one) & self.lost for one in (handle, tunnel)) or self.waiting or self.uncleared
         unsure = unsure or self.unrestored
@@ -249,6 +256,8 @@ class OracleNic(Answers):
 
     def seal(self, raw: bytes, at: int, limit: int, sas: list[Sa]) -> bytes | None:
         """Seal the portion of the last association, after the one inside it (N-TX-1); None: it is not framed so."""
+        if has_no_length(raw, at):
+            raise NoLength
         sa, ip = sas[-1], find_ip(raw, at, limit)
         place = self.framed(raw, ip, sa) if ip and not ip.fragment else None
         if ip is None or place is None:
