@@ -109,6 +109,16 @@ def test_a_checksum_of_zero_stays_and_a_wrong_one_stays_wrong() -> None:
     assert sent != udp_checksum(OUTSIDE, SERVER, wrong[20:])
 
 
+def test_a_checksum_that_comes_out_as_zero_is_sent_as_ffff() -> None:
+    """Zero would say that there is none (RFC 768)."""
+    packet = datagram()
+    rewritten = [with_ends(packet, parsed(packet), src=Endpoint(OUTSIDE, port)) for port in range(65536)]
+    checksums = {one[26:28] for one in rewritten}
+    assert b"\0\0" not in checksums
+    (whole,) = [one for one in rewritten if one[26:28] == b"\xff\xff"]
+    assert udp_checksum(OUTSIDE, SERVER, whole[20:]) == 0xFFFF
+
+
 # --- mappings ------------------------------------------------------------------------------------------------------
 
 

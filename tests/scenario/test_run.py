@@ -83,6 +83,29 @@ def test_an_expectation_passes_exactly_where_it_should(expectation: str, passes:
     assert result.passed is passes
 
 
+@pytest.mark.parametrize(
+    ("wanted", "passes"),
+    [
+        ("associations = 2\non_nic = 2\nin_software = 0\nparser_entries = 1\nreferences = 1", True),
+        ("associations = 3", False),
+        ("on_nic = 1", False),
+        ("in_software = 1", False),
+        ("parser_entries = 0", False),
+        ("references = 2", False),
+        ('reason = "sa-table-full"', False),
+    ],
+)
+def test_what_a_host_holds_is_checked(wanted: str, passes: bool) -> None:
+    whole = load_scenario("road-warrior-certificates")
+    expected = parse_scenario(
+        f'{GOOD}\n[nodes.server]\nkind = "host"\n[[links]]\nends = ["server 10.5.0.1", "n 10.5.0.2"]\n'
+        f'[[expectations]]\nsee = "holdings"\nnode = "server"\n{wanted}\n',
+        "story.toml",
+    ).expectations[-1:]
+    result = run(whole.model_copy(update={"expectations": expected}))
+    assert result.checks[0].passed is passes
+
+
 def test_a_tracepath_is_checked_and_its_lines_are_kept() -> None:
     trace = '\n[[steps]]\ndo = "tracepath"\nsource = "a"\nto = "b"\n'
     checks = '\n[[expectations]]\nsee = "path-mtus"\nnode = "a"\npath_mtus = [1500, 1300]\n'
