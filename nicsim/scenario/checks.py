@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from nicsim.network.nic_host import NicHost
 from nicsim.nic import Nic
-from nicsim.scenario.model import (
+from nicsim.scenario.expectations import (
     CrossingExpectation,
     DroppedExpectation,
     Expectation,

@@ -29,10 +29,10 @@ is checked here, and sizes are bounded, so that no file can make a run endless.
 from __future__ import annotations
 
 import tomllib
-from ipaddress import IPv4Address, ip_address
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from nicsim.capabilities import MakeRoom
 from nicsim.errors import InputError
@@ -40,42 +40,29 @@ from nicsim.host.software_ipsec import DEFAULT_REPLAY_WINDOW
 from nicsim.network.link import Conditions
 from nicsim.network.nat import Filtering, Fragments
 from nicsim.profile import DEFAULT_PROFILE
+from nicsim.scenario.expectations import Expectation
+from nicsim.scenario.fields import (
+    LONGEST_RUN,
+    Address,
+    AddressV4,
+    Count,
+    Length,
+    Name,
+    Part,
+    Port,
+    Probability,
+    Time,
+    Times,
+)
 
 LONGEST_FILE = 1 << 20
 """Bytes."""
-LONGEST_RUN = 7 * 86400.0
-
-
-def _address(text: str) -> str:
-    ip_address(text)
-    return text
-
-
-def _address_v4(text: str) -> str:
-    IPv4Address(text)
-    return text
-
-
-Address = Annotated[str, AfterValidator(_address)]
-AddressV4 = Annotated[str, AfterValidator(_address_v4)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Time = Annotated[float, Field(ge=0, le=LONGEST_RUN, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Times = Annotated[int, Field(ge=1, le=100_000)]
-Length = Annotated[int, Field(ge=0, le=65000)]
-
-
-class _Model(BaseModel):
-    # Not strict: TOML writes 1 where 1.0 is meant. pydantic still takes no text for a number.
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 # --- nodes ---------------------------------------------------------------------------------------------------------
 
 
-class PlainNode(_Model):
+class PlainNode(Part):
     """A host without IPsec."""
 
     kind: Literal["plain"]
@@ -85,7 +72,7 @@ class PlainNode(_Model):
     echoes: bool = False
 
 
-class RouterNode(_Model):
+class RouterNode(Part):
     """A router."""
 
     kind: Literal["router"]
@@ -93,7 +80,7 @@ class RouterNode(_Model):
     default: Name | None = None
 
 
-class NatNode(_Model):
+class NatNode(Part):
     """A router with a NAT in it."""
 
     kind: Literal["nat"]
@@ -115,7 +102,7 @@ class NatNode(_Model):
 Ciphers = Annotated[list[str], Field(min_length=1, max_length=16)]
 
 
-class IkeConnection(_Model):
+class IkeConnection(Part):
     """What a host agrees on with a peer, or with any."""
 
     name: Name
@@ -152,7 +139,7 @@ class IkeConnection(_Model):
         return self
 
 
-class HostNode(_Model):
+class HostNode(Part):
     """A host with a NIC that offloads IPsec. Its first link is the NIC's; any others are a LAN behind it."""
 
     kind: Literal["host"]
@@ -188,7 +175,7 @@ class HostNode(_Model):
 Node = Annotated[PlainNode | RouterNode | NatNode | HostNode, Field(discriminator="kind")]
 
 
-class Link(_Model):
+class Link(Part):
     """A link between two nodes, each with its address there: "client 10.0.0.2"."""
 
     ends: tuple[str, str]
@@ -225,7 +212,7 @@ class Link(_Model):
 # --- steps ---------------------------------------------------------------------------------------------------------
 
 
-class _Step(_Model):
+class _Step(Part):
     at: Time = 0.0
 
 
@@ -322,122 +309,10 @@ Step = Annotated[
 ]
 
 
-# --- expectations --------------------------------------------------------------------------------------------------
-
-
-class _Counted(_Model):
-    """How often something must be seen, and when: at least once unless more is said."""
-
-    count: Count | None = None
-    at_least: Count | None = None
-    at_most: Count | None = None
-    after: Time = 0.0
-    before: Time = LONGEST_RUN
-    # What a reader should know: the sentence that the check is printed as.
-    because: str = ""
-
-
-class ReceivedExpectation(_Counted):
-    """Datagrams that came to a plain host's port."""
-
-    see: Literal["received"]
-    node: Name
-    port: Port | None = None
-    source: Address | None = None
-    source_port: Port | None = None
-    length: Length | None = None
-
-
-class CrossingExpectation(_Counted):
-    """Packets on the link from one node to another."""
-
-    see: Literal["crossing"]
-    source: Name
-    target: Name
-    # "IKE", "ESP", "keepalive", ...: how the ladder begins its line.
-    what: str | None = None
-    source_port: Port | None = None
-    port: Port | None = None
-    source_address: Address | None = None
-    target_address: Address | None = None
-    size: int | None = None
-    fate: Literal["carried", "lost", "duplicated", "late", "corrupted", "too big"] | None = None
-
-
-class DroppedExpectation(_Counted):
-    """Packets that ended at a node for a reason."""
-
-    see: Literal["dropped"]
-    node: Name
-    # Part of the sentence that says why.
-    why: str = ""
-
-
-class NotedExpectation(_Counted):
-    """What a node said of itself."""
-
-    see: Literal["noted"]
-    node: Name
-    what: str
-
-
-class VerdictExpectation(_Counted):
-    """What a host's NIC and then its transport made of packets that came in."""
-
-    see: Literal["verdict"]
-    node: Name
-    # A label of nicsim why: "opened", "ike", "sa-not-offloaded", ...
-    nic: str | None = None
-    # "accepted", "duplicate", "icv-bad", ...; what no ESP packet was has none.
-    host: str | None = None
-    what: str | None = None
-
-
-class HoldingsExpectation(_Model):
-    """What a host with a NIC holds in the end; what is left out may be anything."""
-
-    see: Literal["holdings"]
-    node: Name
-    # Associations, each direction counted.
-    associations: Count | None = None
-    on_nic: Count | None = None
-    in_software: Count | None = None
-    # Why, by the label, for every association in software.
-    reason: str | None = None
-    parser_entries: Count | None = None
-    # Which: "IKE 500", "OTHER 4500".
-    entries: list[str] | None = None
-    # How many associations use them, together.
-    references: Count | None = None
-    because: str = ""
-
-
-class PathMtusExpectation(_Model):
-    """What the tracepath of a node found, in order: its own link first."""
-
-    see: Literal["path-mtus"]
-    node: Name
-    path_mtus: list[int]
-    reached: bool = True
-    because: str = ""
-
-
-Expectation = Annotated[
-    ReceivedExpectation
-    | CrossingExpectation
-    | DroppedExpectation
-    | NotedExpectation
-    | VerdictExpectation
-    | HoldingsExpectation
-    | PathMtusExpectation,
-    Field(discriminator="see"),
-]
-
-
 # --- the file ------------------------------------------------------------------------------------------------------
 
 
-class Scenario(_Model):
+class Scenario(Part):
     """One scenario file."""
 
     name: Name
