@@ -14,9 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nicsim.errors import InputError
 from nicsim.events import Endpoint, MessageSeen
-from nicsim.files import whole_binary_file, whole_text_file
+from nicsim.files import add_lines, whole_binary_file
 from nicsim.host.ike.peer import IkeDecryption
 from nicsim.host.link import Link
 from nicsim.host.wireshark import ESP_SA_FILE, IKEV1_FILE, esp_sa_line, ikev1_line
@@ -26,7 +25,6 @@ from nicsim.wire.headers import build_ipv4, build_ipv6, build_udp
 from nicsim.wire.packet import LinkType, parse_frame
 from nicsim.wire.pcap import PcapngWriter
 
-LARGEST_KEY_FILE = 1 << 20
 Stamped = list[tuple[float, bytes]]
 
 
@@ -83,9 +81,10 @@ class Recording:
             written.append(self._write_capture(_twin(out, "inner"), LinkType.RAW, self.inner))
         if ike_decrypted:
             written.append(self._write_capture(_twin(out, "ike-decrypted"), self.link.type, self.ike_decrypted))
-        written.append(_add_lines(out.with_name(ESP_SA_FILE), self.esp_sa))
-        ike_lines = dict.fromkeys(ikev1_line(one.initiator_cookie, one.key) for one in keys)
-        written.append(_add_lines(out.with_name(IKEV1_FILE), ike_lines))
+        ike_lines = [ikev1_line(one.initiator_cookie, one.key) for one in keys]
+        for name, lines in ((ESP_SA_FILE, list(self.esp_sa)), (IKEV1_FILE, ike_lines)):
+            written.append(str(out.with_name(name)))
+            add_lines(written[-1], lines)
         return written
 
     def _write_capture(self, path: Path, link_type: LinkType, frames: Stamped) -> str:
@@ -104,19 +103,3 @@ def _in_udp(source: Endpoint, destination: Endpoint, payload: bytes) -> bytes:
     src, dst = source.address, destination.address
     udp = build_udp(source.port, destination.port, payload, checksum=None, src=src, dst=dst)
     return (build_ipv4 if len(src) == 4 else build_ipv6)(src, dst, PROTOCOL_UDP, udp)
-
-
-def _add_lines(path: Path, lines: Iterable[str]) -> str:
-    """Add lines to a key file, those that it does not have yet."""
-    known: dict[str, None] = {}
-    if path.is_file():
-        try:
-            text = path.read_bytes()[: LARGEST_KEY_FILE + 1]
-            known = dict.fromkeys(text.decode().splitlines())
-        except (OSError, UnicodeDecodeError):
-            raise InputError(f"{path} is there and cannot be read as a key file") from None
-        if len(text) > LARGEST_KEY_FILE:
-            raise InputError(f"{path} has more than {LARGEST_KEY_FILE} bytes; no keys are added to it")
-    with whole_text_file(str(path)) as stream:
-        stream.writelines(f"{line}\n" for line in {**known, **dict.fromkeys(lines)})
-    return str(path)
