@@ -39,6 +39,7 @@ class Words:
         self._abi = abi
         self._receive: dict[tuple[int, int, int, bool], bytes] = {}
         self._header: dict[tuple[int, int], bytes] = {}
+        self._checksum: dict[int, bytes] = {}
 
     def receive(self, descriptor: Descriptor, *, delete_request: bool = False) -> bytes:
         """The IPsec word of a received frame; whether its association should go is no matter of what was done to it."""
@@ -88,9 +89,12 @@ class Words:
 
     def checksum(self, result: int) -> bytes:
         """The checksum word of a received frame: the bits of `ChecksumResult` lie as they do in the word."""
-        if self._ndis is NdisVersion.NDIS_5_1:
-            return NdisTcpIpChecksumPacketInfo(value=result).pack(self._abi)
-        return NdisTcpIpChecksumNetBufferListInfo(value=result).pack(self._abi)
+        word = self._checksum.get(result)
+        if word is None:
+            new = self._ndis is not NdisVersion.NDIS_5_1
+            layout = NdisTcpIpChecksumNetBufferListInfo if new else NdisTcpIpChecksumPacketInfo
+            word = self._checksum[result] = layout(value=result).pack(self._abi)
+        return word
 
     def transmit_tasks(self, tasks: TaskWords) -> tuple[int, LargeSend | None]:
         """The `ChecksumTask` bits that a frame to send asks for, and its large send if it is one."""
